@@ -1,0 +1,275 @@
+"""The protocol: one base model, arms x held-out scales x seeds, a ledger of finished cells, one record.
+
+The base model is trained once and cached under a hash of its data, weights and recipe. Each cell
+fine-tunes a copy of it and measures the copy on the held-out scale. A finished cell is a small JSON file in
+the ledger, so a run that is stopped anywhere goes on where it was.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from cift import doctor, evaluation, finetuning, models
+from cift.ability import place
+from cift.fetch import cache_dir
+from cift.files import write_text
+from cift.finetuning import Recipe, Row
+from cift.losses import one_hot
+from cift.studies import HeldOut, Study
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+BASELINE = "no fine-tuning"
+ARMS = {  # name: the loss it fine-tunes with
+    BASELINE: None,
+    "random items, CCE": "cce",
+    "CIFT-CCE": "cce",
+    "CIFT-MSE": "mse",
+}
+METRICS = {  # column of the results: its name in tables and figures
+    "theta": "ability θ",
+    "accuracy": "held-out accuracy",
+    "test_accuracy": "corpus test accuracy",
+    "jsd": "distance to people",
+}
+
+
+def run(study: Study, seeds: Sequence[int] = (0, 1, 2), model: str = "minilm") -> dict[str, Any]:
+    """Run a study and return its record: {"study", "run": provenance, "results": one dict a cell}.
+
+    A result has arm, held_out, seed, loss, n_train, theta, theta_se, percentile, at_ceiling, accuracy (on the
+    scale's items), n_items, test_accuracy (on the corpus's test set), n_test, jsd (mean Jensen-Shannon
+    distance to people's distributions), seconds, id (of its ledger entry).
+    """
+    from tqdm.auto import tqdm
+
+    start = time.perf_counter()
+    data = {"base": fingerprint(study.base), "pool": fingerprint(study.pool), "test": fingerprint(study.test)}
+    data |= {f"held out {name}": _scale_fingerprint(study, held) for name, held in study.held_out.items()}
+    base_id = _digest(data["base"], _weights(model), asdict(study.base_recipe), _software())
+    cells = [
+        (arm, held_out, seed, _digest(base_id, data, asdict(study.recipe), arm, held_out, seed, _code()))
+        for held_out in study.held_out
+        for seed in seeds
+        for arm in ARMS
+    ]
+    ledger = cache_dir() / "cells"
+    missing = [cell for cell in cells if not (ledger / f"{cell[3]}.json").exists()]
+    base_cost: dict[str, Any] = {"id": base_id, "cached": True, "seconds": 0.0}
+    if missing:
+        classifier, tokenizer, base_cost = base_model(study, model, base_id)
+        bench = _Bench(study, classifier, tokenizer)
+        for arm, held_out, seed, cell_id in tqdm(missing, desc="cells", disable=finetuning.quiet()):
+            result = bench.cell(arm, held_out, seed)
+            write_text(ledger / f"{cell_id}.json", json.dumps(result | {"id": cell_id}))
+    results = [json.loads((ledger / f"{cell[3]}.json").read_text(encoding="utf-8")) for cell in cells]
+    provenance = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model": model,
+        "population": study.population,
+        "seeds": list(seeds),
+        "base": base_cost,
+        "base_recipe": asdict(study.base_recipe),
+        "recipe": asdict(study.recipe),
+        "data": data,
+        "cells_from_ledger": len(cells) - len(missing),
+        "seconds": round(time.perf_counter() - start, 1),
+        "peak_memory_mb": _peak_memory_mb(),
+        "machine": doctor.machine(),
+        "versions": doctor.versions(),
+    }
+    return {"study": study.name, "run": provenance, "results": results}
+
+
+def base_model(
+    study: Study, model: str, base_id: str
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, dict[str, Any]]:
+    """The backbone trained on the study's base corpus: from the cache, else trained (or resumed) and cached."""
+    folder = cache_dir() / "base" / base_id
+    cost_file = folder / "cost.json"
+    classifier, tokenizer = models.load(str(folder) if cost_file.exists() else model)
+    if cost_file.exists():
+        return classifier, tokenizer, json.loads(cost_file.read_text()) | {"cached": True}
+    start = time.perf_counter()
+    unfinished = cache_dir() / "base" / f"{base_id}.unfinished"
+    rows = finetuning.encode(study.base, tokenizer, study.base_recipe.max_length)
+    targets = one_hot(study.base["label"], len(study.base.features["label"].names))
+    finetuning.train(classifier, rows, targets, study.base_recipe, seed=0, folder=unfinished)
+    ready = cache_dir() / "base" / f"{base_id}.{os.getpid()}.part"
+    classifier.save_pretrained(ready)
+    tokenizer.save_pretrained(ready)
+    cost = {"id": base_id, "seconds": round(time.perf_counter() - start, 1)}
+    write_text(ready / "cost.json", json.dumps(cost))
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(ready, folder)
+    shutil.rmtree(unfinished, ignore_errors=True)
+    return classifier, tokenizer, cost | {"cached": False}
+
+
+class _Bench:
+    """What all cells of a study share: the base model, and every item's row, encoded once.
+
+    Where the recipe freezes a prefix, the rows are its cached output, and cells train and run the suffix only.
+    """
+
+    def __init__(self, study: Study, classifier: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.study, self.classifier = study, classifier
+        self.rows: dict[str, Row] = {}
+        for corpus in (study.pool, study.test, *_crowd_items(study)):
+            new = corpus.select([i for i, item in enumerate(corpus["item_id"]) if item not in self.rows])
+            rows = finetuning.encode(new, tokenizer, study.recipe.max_length)
+            self.rows.update(zip(new["item_id"], rows, strict=True))
+        if study.recipe.trainable_layers is not None:
+            from cift.strategies import cut
+
+            prefix, self.classifier = cut(classifier, study.recipe.trainable_layers)
+            self.rows = dict(zip(self.rows, finetuning.cache_states(prefix, list(self.rows.values())), strict=True))
+
+    def cell(self, arm: str, held_out: str, seed: int) -> dict[str, Any]:
+        """Fine-tune a copy of the base model as the arm says and measure it."""
+        start = time.perf_counter()
+        held, loss = self.study.held_out[held_out], ARMS[arm]
+        model = copy.deepcopy(self.classifier)
+        corpus, n_train = None, 0
+        if loss is not None:
+            corpus = self._lesson(arm, held, seed)
+            n_train = len(corpus)
+            recipe = Recipe(**{**asdict(self.study.recipe), "loss": loss, "trainable_layers": None})
+            finetuning.train(model, self._rows(corpus), self._targets(arm, corpus), recipe, seed, progress=False)
+        on_scale, on_test, on_people = (
+            finetuning.predict(model, self._rows(items), items) for items in (held.items, self.study.test, held.people)
+        )
+        found = place(on_scale, held.bank)
+        return {
+            "arm": arm,
+            "held_out": held_out,
+            "seed": seed,
+            "loss": loss,
+            "n_train": n_train,
+            "theta": float(found["theta"]),
+            "theta_se": float(found["theta_se"]),
+            "percentile": float(found["percentile"]),
+            "at_ceiling": bool(found["at_ceiling"]),
+            "accuracy": evaluation.accuracy(on_scale),
+            "n_items": len(on_scale),
+            "test_accuracy": evaluation.accuracy(on_test),
+            "n_test": len(on_test),
+            "jsd": evaluation.distance_to_people(on_people, self.study.distributions),
+            "seconds": round(time.perf_counter() - start, 2),
+        }
+
+    def _lesson(self, arm: str, held: HeldOut, seed: int) -> Dataset:
+        if not arm.startswith("random"):
+            return held.supplement
+        chosen = np.random.default_rng(seed).choice(len(self.study.pool), len(held.supplement), replace=False)
+        return self.study.pool.select(np.sort(chosen))
+
+    def _targets(self, arm: str, corpus: Dataset) -> np.ndarray:
+        names = corpus.features["label"].names
+        if ARMS[arm] == "mse":
+            return self.study.distributions.loc[list(corpus["item_id"]), names].to_numpy(np.float32)
+        return one_hot(corpus["label"], len(names))
+
+    def _rows(self, corpus: Dataset) -> list[Row]:
+        return [self.rows[item] for item in corpus["item_id"]]
+
+
+def arms_of(results: pd.DataFrame) -> list[str]:
+    """The arms that results hold, in the protocol's order."""
+    return [arm for arm in ARMS if arm in set(results["arm"])]
+
+
+def headline(record: dict[str, Any]) -> str:
+    """What a record is of, in two lines: study, model, seeds, people; time, memory, machine."""
+    run, machine = record["run"], record["run"]["machine"]
+    base = "from the cache" if run["base"]["cached"] else f"trained in {run['base']['seconds']:.0f} s"
+    return (
+        f"Study {record['study']}: {run['model']}, seeds {run['seeds'][0]} to {run['seeds'][-1]}; "
+        f"ability among {run['population']}\n"
+        f"{run['seconds']:.0f} s, {run['peak_memory_mb'] / 1024:.1f} GB at most, on {machine['name']} "
+        f"({machine['device']}, {machine['threads']} threads, {'bf16' if machine['bf16'] else 'float32'}); "
+        f"base model {base}, {run['cells_from_ledger']} of {len(record['results'])} cells from the ledger"
+    )
+
+
+def summary(record: dict[str, Any]) -> pd.DataFrame:
+    """One readable table of a record: a row per held-out scale, then the means and the paired differences.
+
+    Cells of the scales: theta ± its standard error (percentile), averaged over seeds. Below: each metric's
+    mean over scales and seeds, and its difference from the base model with a 95 % interval over seeds.
+    """
+    results = pd.DataFrame(record["results"])
+    arms = arms_of(results)
+    mean = results.groupby(["held_out", "arm"])[["theta", "theta_se", "percentile"]].mean()
+    rows = {}
+    for scale in results["held_out"].unique():
+        cells = [mean.loc[(scale, arm)] for arm in arms]
+        rows[scale] = [f"{c['theta']:+.2f} ± {c['theta_se']:.2f} ({c['percentile']:.0f}%)" for c in cells]
+    for metric, label in METRICS.items():
+        rows[f"mean {label}"] = [f"{results.loc[results['arm'] == arm, metric].mean():.3f}" for arm in arms]
+        changes = (evaluation.paired_difference(results, arm, BASELINE, metric) for arm in arms[1:])
+        rows["  change [95% CI]" + " " * list(METRICS).index(metric)] = [
+            "",
+            *(f"{c['difference']:+.3f} [{c['low']:+.3f}, {c['high']:+.3f}]" for c in changes),
+        ]
+    return pd.DataFrame(rows, index=arms).T
+
+
+def fingerprint(corpus: Dataset) -> str:
+    """Hash of a corpus's ids, sentences and labels, in order."""
+    return _digest([list(corpus[name]) for name in ("item_id", "premise", "hypothesis", "label")])
+
+
+def _scale_fingerprint(study: Study, held: HeldOut) -> str:
+    parts = [fingerprint(corpus) for corpus in (held.items, held.supplement, held.people)]
+    crowd = study.distributions.loc[[*held.supplement["item_id"], *held.people["item_id"]]]
+    return _digest(parts, crowd.to_csv(float_format="%.9g"), held.bank.items.round(6).to_csv(index=False))
+
+
+def _crowd_items(study: Study) -> Iterator[Dataset]:
+    for held in study.held_out.values():
+        yield from (held.items, held.supplement, held.people)
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _weights(model: str) -> str:
+    """The model's name, and the hash of its weights where it is a folder."""
+    place = Path(models.resolve(model))
+    files = sorted(place.glob("*.safetensors")) if place.is_dir() else []
+    return _digest(model if not files else "", [hashlib.sha256(file.read_bytes()).hexdigest() for file in files])
+
+
+def _software() -> list[object]:
+    """What besides data, weights and recipe decides a trained model's numbers."""
+    found = doctor.versions()
+    return [found["torch"], found["transformers"], finetuning.device().type, finetuning.has_bf16()]
+
+
+def _code() -> str:
+    """Hash of this package: a cell that other code made is not taken from the ledger."""
+    return _digest([path.read_text(encoding="utf-8") for path in sorted(Path(__file__).parent.glob("*.py"))])
+
+
+def _peak_memory_mb() -> int:
+    unit = 1 if sys.platform == "darwin" else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20)

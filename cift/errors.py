@@ -1,0 +1,9 @@
+"""The one error that a user's own input can cause."""
+
+
+class InputError(ValueError):
+    """Input that cannot be meant.
+
+    The message names the file, the row or column, the value and the remedy, and is all a user
+    sees: the command line prints it and exits with code 2, without a traceback.
+    """

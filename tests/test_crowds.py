@@ -1,0 +1,257 @@
+import gzip
+import json
+import warnings
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cift import crowds
+from cift.corpora import LABELS, load_corpus
+from cift.errors import InputError
+
+E, N, C = LABELS
+CSV = "user,i1,i2,i3\nann,e,Neutral,C\nbob,E,na,\ncy,contradiction,n,NaN\n"
+GOLD = pd.Series({"i1": E, "i2": N, "i3": C, "i4": N})
+
+
+@pytest.fixture
+def file(tmp_path):
+    def write(content, name="crowd.csv"):
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
+@pytest.fixture
+def responses(file):
+    return crowds.read_responses(file(CSV))
+
+
+# reading
+
+
+def test_labels_initials_and_missing_cells(responses):
+    assert responses.index.tolist() == ["ann", "bob", "cy"] and responses.index.name == "respondent"
+    assert responses.to_dict("list") == {"i1": [E, E, C], "i2": [N, None, N], "i3": [C, None, None]}
+
+
+def test_other_labels(file):
+    table = crowds.read_responses(file("u,i1,i2\na,e,N\n"), labels=("entailment", "not_entailment"))
+    assert table.loc["a"].tolist() == ["entailment", "not_entailment"]
+    with pytest.raises(InputError, match="'N'"):  # an initial that two labels share means neither
+        crowds.read_responses(file("u,i1\na,N\n"), labels=("neutral", "not_entailment"))
+
+
+def test_all_problems_are_in_one_message(file):
+    path = file("user,i1,i1,i9\nann,e,x,maybe\n\nann,e,e,e\n,e,e,e\n")
+    with pytest.raises(InputError) as caught:
+        crowds.read_responses(path, items=["i1", "i2"])
+    message = str(caught.value)
+    for part in (
+        "crowd.csv",
+        "item 'i1' has two columns",
+        "item 'i9' is not one of the 2 items expected",
+        "row 2, item 'i1' has the answer 'x'",
+        "row 2, item 'i9' has the answer 'maybe'",
+        "row 4 repeats the respondent 'ann'",
+        "row 5 has no respondent id",
+        "entailment, neutral, contradiction",
+    ):
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("user,i1\n", "there are no respondents"),
+        ("user\nann\n", "there are no items"),
+        ("user,i1,\nann,e,e\n", "an item has no id in the header"),
+        ("", "the file is empty"),
+        ("user,i1\nann,\nbob,NA\n", "no respondent answered anything"),
+        ("user,i1\nann,e,n\n", "row 2 has 3 cells"),
+        (b"user,i1\nJos\xe9,e\n", "not UTF-8 text .*line 2"),
+    ],
+)
+def test_crowds_that_cannot_be_read(file, content, message):
+    with pytest.raises(InputError, match=f"crowd.csv: {message}"):
+        crowds.read_responses(file(content))
+
+
+def test_absent_file(tmp_path):
+    with pytest.raises(InputError, match="none.csv: no such file"):
+        crowds.read_responses(tmp_path / "none.csv")
+
+
+def test_respondents_without_answers_are_left_out_with_a_warning(file):
+    with pytest.warns(UserWarning, match="left out 1 of 2 respondents, who answered nothing: bob"):
+        table = crowds.read_responses(file("user,i1,i2\nann,e,\nbob,,na\n"))
+    assert table.index.tolist() == ["ann"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("gold.txt", "i1 entailment\r\ni2 neutral\n\n"),
+        ("gold.csv", "item_id,label\ni1,entailment\ni2,neutral\n"),
+    ],
+)
+def test_gold(file, name, content):
+    gold = crowds.read_gold(file(content, name))
+    assert gold.to_dict() == {"i1": E, "i2": N} and gold.index.name == "item_id"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "gold.txt",
+            "i1\ni2 e\ni3 neutral\ni3 neutral\n",
+            "row 1 is not an item and a label: 'i1'; row 2 has the label 'e'; row 4 repeats the item 'i3'",
+        ),
+        ("gold.txt", "\n", "there are no items"),
+        ("gold.csv", "item,gold\ni1,neutral\n", "the columns are item, gold; name them item_id, label"),
+        ("gold.csv", "item_id,label\ni1,\ni1,none\n", "row 2 is not an item and .*row 3 has the label"),
+    ],
+)
+def test_gold_that_cannot_be_read(file, name, content, message):
+    with pytest.raises(InputError, match=f"{name}: {message}"):
+        crowds.read_gold(file(content, name))
+
+
+def test_crowd_in_a_folder_has_the_form_of_the_published_zip(tmp_path, monkeypatch):
+    monkeypatch.setattr(crowds, "data_dir", lambda: tmp_path)
+    (tmp_path / "probes").mkdir()
+    for n in (5, 4):
+        (tmp_path / "probes" / f"group_{n}.txt").write_text("i1 entailment\ni2 neutral\n")
+        (tmp_path / "probes" / f"irt_file_{n}.csv").write_text("userid,i1,i2\r\nu1,e,na\r\nu2,n,n\r\n")
+    crowd = crowds.load_crowd("probes")
+    assert list(crowd) == ["G5", "G4"] and crowd["G4"].responses.shape == (2, 2)
+    with pytest.raises(InputError, match="no crowd is called 'mturk'; there are probes and lalor2016"):
+        crowds.load_crowd("mturk")
+
+
+def test_embedded_crowd_answers_the_embedded_items():
+    probes = load_corpus("probes").to_pandas()
+    for stratum, (responses, gold) in crowds.load_crowd("probes").items():
+        items = probes[probes["stratum"] == stratum].set_index("item_id")
+        assert responses.columns.tolist() == gold.index.tolist() and set(gold.index) == set(items.index)
+        assert [LABELS[code] for code in items["label"].loc[gold.index]] == gold.tolist()
+        assert crowds.groups(gold, stratum).keys() == set(items["group"])
+
+
+# scores and agreement
+
+
+def test_score_leaves_missing_cells_missing(responses):
+    scored = crowds.score(responses, GOLD)
+    np.testing.assert_array_equal(scored, [[1, 1, 1], [1, np.nan, np.nan], [0, 1, np.nan]])
+    assert scored.index.equals(responses.index) and set(scored.dtypes) == {np.dtype(float)}
+    with pytest.raises(InputError, match="item 'i1' has no gold label; item 'i3' has no gold label"):
+        crowds.score(responses, GOLD[["i2"]])
+
+
+def test_label_distributions(responses):
+    table = crowds.label_distributions(responses.assign(i4=None))
+    assert table.columns.tolist() == [*LABELS, "n_responses"] and table.index.name == "item_id"
+    assert table["n_responses"].tolist() == [3, 2, 1, 0]
+    np.testing.assert_allclose(table.loc["i1", list(LABELS)].astype(float), [2 / 3, 0, 1 / 3])
+    assert table.loc["i4", list(LABELS)].isna().all()
+    with pytest.raises(InputError, match="the answer 'contradiction' occurs; .*'neutral'"):
+        crowds.label_distributions(responses, labels=("entailment", "not_entailment"))
+
+
+def test_consensus_has_no_label_for_ties():
+    table = pd.DataFrame({"i1": [E, E, C], "i2": [N, None, N], "i3": [C, E, None], "i4": [None] * 3})
+    found = crowds.consensus(table)
+    assert found[:2].tolist() == [E, N] and found[2:].isna().all()
+
+
+def test_fleiss_kappa_by_hand():
+    agree = pd.DataFrame({"i1": [E, E, E], "i2": [N, N, N]})
+    assert crowds.fleiss_kappa(agree) == 1.0
+    # P_1 = 1/3 and P_2 = 1; shares 2/5 and 3/5, so P_e = 0.52; the single answer to i3 does not count
+    mixed = pd.DataFrame({"i1": [E, E, N], "i2": [N, N, None], "i3": [C, None, None]})
+    assert crowds.fleiss_kappa(mixed) == pytest.approx((2 / 3 - 0.52) / 0.48)
+    assert np.isnan(crowds.fleiss_kappa(agree[["i1"]]))
+    assert np.isnan(crowds.fleiss_kappa(mixed[["i3"]]))
+
+
+def test_fleiss_kappa_is_zero_for_answers_by_chance():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(rng.choice(LABELS, size=(200, 100), p=[0.5, 0.3, 0.2]))
+    assert abs(crowds.fleiss_kappa(table)) < 0.01
+
+
+def test_groups_keep_the_order_of_gold():
+    found = crowds.groups(pd.Series({"x": N, "b": E, "a": E}), "G5")
+    assert found == {"5GS-E": ["b", "a"], "5GS-N": ["x"]}
+
+
+# the published crowds, on the mirror
+
+PUBLISHED = {  # stratum: shape, missing cells, accuracy on contradiction, entailment, neutral, kappa
+    "G5": ((983, 90), 3, (0.671, 0.929, 0.842), 0.600),
+    "G4": ((976, 90), 4, (0.535, 0.798, 0.747), 0.431),
+}
+
+
+@pytest.fixture
+def lalor2016(mirror):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return crowds.load_crowd("lalor2016")
+
+
+def test_published_crowd(lalor2016):
+    assert list(lalor2016) == list(PUBLISHED)
+    for stratum, (shape, missing, accuracy, kappa) in PUBLISHED.items():
+        responses, gold = lalor2016[stratum]
+        assert responses.shape == shape and responses.isna().sum().sum() == missing
+        assert responses.columns.tolist() == gold.index.tolist()
+        by_label = crowds.score(responses, gold).mean().groupby(gold).mean()
+        assert by_label[[C, E, N]].tolist() == pytest.approx(accuracy, abs=0.0006)
+        assert crowds.fleiss_kappa(responses) == pytest.approx(kappa, abs=0.0006)
+        scales = crowds.groups(gold, stratum)
+        assert [len(items) for items in scales.values()] == [30, 30, 30]
+
+
+def test_scores_equal_the_published_scores(lalor2016, mirror):
+    """The published coded files give 0 where the answer is missing; here it stays missing."""
+    with zipfile.ZipFile(mirror / "lalor2016" / "data_emnlp2016.zip") as archive:
+        for stratum, (responses, gold) in lalor2016.items():
+            with archive.open(f"irt_file_{stratum[1]}_coded.csv") as file:
+                coded = pd.read_csv(file, index_col=0).astype(float)
+            scored = crowds.score(responses, gold)
+            assert (coded.index == scored.index).all() and (coded.columns == scored.columns).all()
+            both = scored.notna().to_numpy()
+            assert (coded.to_numpy()[both] == scored.to_numpy()[both]).all()
+
+
+def test_gold_is_not_the_majority(lalor2016):
+    responses, gold = lalor2016["G4"]
+    items = crowds.groups(gold, "G4")["4GS-C"]
+    majority = crowds.consensus(responses[items])
+    assert (majority != C).sum() == 13 and majority.notna().all()
+
+
+def test_model_crowd(mirror):
+    scored = crowds.load_model_crowd()
+    assert scored.shape == (90, 9824) and set(np.unique(scored)) == {0.0, 1.0}
+    assert scored.columns.tolist() == load_corpus("snli", "test")["item_id"][:]
+
+
+def test_model_crowd_is_in_the_order_of_snli_test(mirror):
+    """Models fail where people disagree: so only if the columns belong to these pairs, not shifted by one."""
+    success = crowds.load_model_crowd().mean()
+    agreement = {}
+    with gzip.open(mirror / "snli" / "snli_1.0_test.jsonl.gz", "rt", encoding="utf-8") as lines:
+        for record in map(json.loads, lines):
+            votes = [label for label in record["annotator_labels"] if label]
+            agreement[record["pairID"]] = votes.count(record["gold_label"]) / len(votes)
+    people = np.array([agreement[item] for item in success.index])
+    assert np.corrcoef(success, people)[0, 1] > 0.35
+    assert abs(np.corrcoef(np.roll(success, 1), people)[0, 1]) < 0.05
