@@ -24,3 +24,39 @@ def mirror(isolated_data, monkeypatch):
         pytest.skip(f"CIFT_MIRROR={MIRROR} is not a folder: the public data cannot be checked")
     monkeypatch.setenv("CIFT_MIRROR", MIRROR)
     return Path(MIRROR)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory):
+    """Folder of a small BERT with random weights and the embedded model's tokenizer: the real code, in no time."""
+    import torch
+    from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+
+    from cift.models import resolve
+
+    folder = tmp_path_factory.mktemp("tiny")
+    torch.manual_seed(0)
+    config = BertConfig(
+        hidden_size=32, num_hidden_layers=3, num_attention_heads=4, intermediate_size=64, num_labels=3
+    )
+    BertForSequenceClassification(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(resolve("minilm")).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def pairs():
+    """A corpus of 48 pairs whose label can be read off the hypothesis, so that a small model can learn it."""
+    from cift.corpora import LABELS, to_dataset
+
+    words = {"entailment": "yes indeed it does", "neutral": "maybe", "contradiction": "no way this is true at all"}
+    rows = [
+        {"item_id": f"pair-{i}", "premise": f"The {animal} sleeps.", "hypothesis": words[label], "label": label}
+        for i, (animal, label) in enumerate(
+            (animal, label) for animal in "cat dog cow pig hen fox bee ant owl elk emu ape eel ewe yak bat".split()
+            for label in LABELS
+        )
+    ]
+    import pandas as pd
+
+    return to_dataset(pd.DataFrame(rows))

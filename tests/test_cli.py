@@ -1,0 +1,87 @@
+"""The command line: exit codes, one-line errors, files where they were asked for."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+from cift import casestudy, cli, studies
+
+
+def test_version_and_start_are_quick():
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", "import cift, sys; print(*sys.modules)"], capture_output=True, text=True)
+    assert time.perf_counter() - start < 5
+    assert not {"torch", "transformers", "pandas", "matplotlib", "datasets"} & set(done.stdout.split())
+    done = subprocess.run([sys.executable, "-m", "cift.cli", "--version"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.split()[0]) == (0, "cift")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["case-study", "--study", "rte"], "study 'rte': unknown; choose from embedded"),
+        (["case-study", "--seeds", "0"], "--seeds 0: need at least 1"),
+        (["notebook", "99_none"], "notebook '99_none': unknown; choose from 00_start_here"),
+        (["notebook", "00_start_here", "--profile", "huge"], "profile 'huge': unknown; choose from quick"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(arguments, words, capsys):
+    assert cli.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"cift: {words}") and error.count("\n") == 1
+
+
+def test_an_unknown_model_is_one_line(capsys, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert cli.main(["case-study", "--model", "no-such-model"]) == 2
+    assert "model 'no-such-model': cannot be loaded" in capsys.readouterr().err
+
+
+def test_ctrl_c_and_a_full_disk(monkeypatch, capsys):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(studies, "load_study", lambda name: None)
+    monkeypatch.setattr(casestudy, "run", interrupt)
+    assert cli.main(["case-study"]) == 130
+    assert "goes on from there" in capsys.readouterr().err
+    monkeypatch.setattr(casestudy, "run", full)
+    assert cli.main(["case-study"]) == 2
+    assert "No space left on device; free space" in capsys.readouterr().err
+
+
+def test_record_and_figure_are_written(tmp_path, monkeypatch, capsys):
+    result = {"held_out": "s", "theta": 0.1, "theta_se": 0.5, "percentile": 54.0, "accuracy": 0.5}
+    result |= {"test_accuracy": 0.8, "jsd": 0.3}
+    record = {
+        "study": "tiny",
+        "run": {
+            "model": "m", "seeds": [0], "population": "nobody", "seconds": 1.0, "peak_memory_mb": 1,
+            "cells_from_ledger": 0, "base": {"cached": True, "seconds": 1.0},
+            "machine": {"name": "cpu", "device": "cpu", "threads": 1, "bf16": False},
+        },
+        "results": [result | {"arm": arm, "seed": seed} for arm in casestudy.ARMS for seed in (0, 1)],
+    }  # fmt: skip
+    monkeypatch.setattr(studies, "load_study", lambda name: name)
+    monkeypatch.setattr(casestudy, "run", lambda *_: record)
+    out, stem = tmp_path / "new" / "record.json", tmp_path / "new" / "figure"
+    assert cli.main(["case-study", "--json", str(out), "--figure", str(stem)]) == 0
+    assert json.loads(out.read_text()) == record
+    assert sorted(path.name for path in out.parent.iterdir()) == ["figure.png", "figure.svg", "record.json"]
+    assert str(out) in capsys.readouterr().out
+
+
+def test_doctor_reports_and_says_what_to_do(capsys, monkeypatch):
+    assert cli.main(["doctor"]) == 0
+    told = capsys.readouterr().out
+    for words in ("transformers", "hash verified", "scenes        15000 pairs", "probes        180 pairs", "not yet"):
+        assert words in told
+    monkeypatch.setattr("cift.models.embedded_minilm", lambda: None)
+    assert cli.main(["doctor"]) == 1
+    assert "MISSING: run `make install`" in capsys.readouterr().out
