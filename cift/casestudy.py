@@ -26,6 +26,7 @@ import pandas as pd
 
 from cift import doctor, evaluation, finetuning, models
 from cift.ability import place
+from cift.errors import InputError
 from cift.fetch import cache_dir
 from cift.files import write_text
 from cift.finetuning import Recipe, Row
@@ -64,8 +65,9 @@ def run(study: Study, seeds: Sequence[int] = (0, 1, 2), model: str = "minilm") -
     data = {"base": fingerprint(study.base), "pool": fingerprint(study.pool), "test": fingerprint(study.test)}
     data |= {f"held out {name}": _scale_fingerprint(study, held) for name, held in study.held_out.items()}
     base_id = _digest(data["base"], _weights(model), asdict(study.base_recipe), _software())
+    common = (base_id, data["pool"], data["test"], asdict(study.recipe), _code())
     cells = [
-        (arm, held_out, seed, _digest(base_id, data, asdict(study.recipe), arm, held_out, seed, _code()))
+        (arm, held_out, seed, _digest(common, data[f"held out {held_out}"], arm, held_out, seed))
         for held_out in study.held_out
         for seed in seeds
         for arm in ARMS
@@ -178,8 +180,13 @@ class _Bench:
     def _lesson(self, arm: str, held: HeldOut, seed: int) -> Dataset:
         if not arm.startswith("random"):
             return held.supplement
-        chosen = np.random.default_rng(seed).choice(len(self.study.pool), len(held.supplement), replace=False)
-        return self.study.pool.select(np.sort(chosen))
+        pool, wanted = self.study.pool, len(held.supplement)
+        if len(pool) < wanted:
+            raise InputError(
+                f"pool: {len(pool)} pairs cannot match the {wanted} items of the supplemental set; give more pairs"
+            )
+        chosen = np.random.default_rng(seed).choice(len(pool), wanted, replace=False)
+        return pool.select(np.sort(chosen))
 
     def _targets(self, arm: str, corpus: Dataset) -> np.ndarray:
         names = corpus.features["label"].names

@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     notebook.add_argument("--out", type=Path, default=Path("build/notebooks"), metavar="FOLDER")
     notebook.set_defaults(run=_notebook)
 
-    doctor = commands.add_parser("doctor", help="print what this installation has, and what to do about what is missing")
+    doctor = commands.add_parser("doctor", help="print what is here, and what to do about what is missing")
     doctor.set_defaults(run=_doctor)
 
     options = parser.parse_args(arguments)

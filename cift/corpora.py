@@ -91,9 +91,7 @@ def parse_csv(text: str, source: object, delimiter: str = ",") -> pd.DataFrame:
     if not rows:
         raise InputError(f"{source}: the file is empty; it needs a header and at least one row")
     width = len(rows[0])
-    uneven = [
-        f"row {n} has {len(row)} cells" for n, row in zip(numbers, rows, strict=True) if len(row) != width
-    ]
+    uneven = [f"row {n} has {len(row)} cells" for n, row in zip(numbers, rows, strict=True) if len(row) != width]
     if uneven:
         remedy = f"Give each row the {width} cells of the header, and quote cells that hold {delimiter!r}"
         raise one_message(source, uneven, remedy)

@@ -75,9 +75,7 @@ def _spellings(labels: Sequence[str]) -> dict[str, str | None]:
     """Every accepted spelling of a cell, in lower case; initials only where they are unambiguous."""
     initials = [label[0].lower() for label in labels]
     known: dict[str, str | None] = {
-        initial: label
-        for initial, label in zip(initials, labels, strict=True)
-        if initials.count(initial) == 1
+        initial: label for initial, label in zip(initials, labels, strict=True) if initials.count(initial) == 1
     }
     return known | {label.lower(): label for label in labels} | dict.fromkeys(_MISSING)
 
@@ -242,11 +240,7 @@ def fleiss_kappa(responses: pd.DataFrame) -> float:
 
 def groups(gold: pd.Series, stratum: str) -> dict[str, list[str]]:
     """A stratum's items by scale, name -> item ids in the order of `gold`: "G5" gives 5GS-E, 5GS-N, 5GS-C."""
-    return {
-        scale_name(stratum, label): gold.index[gold == label].tolist()
-        for label in LABELS
-        if (gold == label).any()
-    }
+    return {scale_name(stratum, label): gold.index[gold == label].tolist() for label in LABELS if (gold == label).any()}
 
 
 def _counts(responses: pd.DataFrame) -> pd.DataFrame:

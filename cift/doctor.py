@@ -86,7 +86,7 @@ def report() -> tuple[str, bool]:
             ok = False
     lines.append("Public data (downloaded when a study asks for it)")
     lines.append(f"  cache         {cache_dir()}")
-    lines.append(f"  mirror        {os.environ.get('CIFT_MIRROR') or 'none; CIFT_MIRROR may name a folder with copies'}")
+    lines.append(f"  mirror        {os.environ.get('CIFT_MIRROR') or 'none; CIFT_MIRROR may name one'}")
     for name in REGISTRY:
         lines.append(f"  {'found  ' if available(name) else 'not yet'}       {name}")
     lines.append("All that `make case-study` needs is here." if ok else "Something is missing: see above.")

@@ -239,9 +239,7 @@ def _download(source: Source, target: Path) -> None:
         if target.is_file():
             stale = f"; a cached copy was removed, {_fault(target, source.hash, source.bytes)}"
             target.unlink()
-        pooch.retrieve(
-            source.url, source.hash, fname=target.name, path=target.parent, downloader=download_checked
-        )
+        pooch.retrieve(source.url, source.hash, fname=target.name, path=target.parent, downloader=download_checked)
     except requests.RequestException as error:
         raise InputError(
             f"{source.name}: {_reason(error)} while downloading {source.url}{stale}. Try again with a "
@@ -249,8 +247,7 @@ def _download(source: Source, target: Path) -> None:
         ) from error
     except OSError as error:
         raise InputError(
-            f"{source.name}: the cache {target.parent} cannot be written ({error}); set CIFT_CACHE to a "
-            "folder that can"
+            f"{source.name}: the cache {target.parent} cannot be written ({error}); set CIFT_CACHE to a folder that can"
         ) from error
 
 

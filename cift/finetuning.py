@@ -89,6 +89,8 @@ def encode(corpus: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int 
     """Rows of token ids, one per item, each as long as its pair; longer pairs are truncated."""
     import torch
 
+    if not len(corpus):
+        return []
     encoded = tokenizer(list(corpus["premise"]), list(corpus["hypothesis"]), truncation=True, max_length=max_length)
     return [
         {name: torch.tensor(values[i]) for name, values in encoded.items()} for i in range(len(encoded["input_ids"]))
@@ -165,7 +167,7 @@ def train(
     Returns `train_seconds`, `train_loss` and `steps`. Raises InputError when there is nothing to learn from.
     """
     import torch
-    from transformers import Trainer, TrainingArguments
+    from transformers import PrinterCallback, Trainer, TrainingArguments
 
     if not rows or len(rows) != len(targets):
         raise InputError(f"training: {len(rows)} items with {len(targets)} targets; need as many of each, at least one")
@@ -184,7 +186,9 @@ def train(
             loss = loss_of(output.logits.float(), wanted)
             return (loss, output) if return_outputs else loss
 
-    examples = [{**row, "targets": torch.as_tensor(t)} for row, t in zip(rows, np.float32(targets), strict=True)]
+    examples = [
+        {**row, "targets": torch.as_tensor(t)} for row, t in zip(rows, np.asarray(targets, np.float32), strict=True)
+    ]
     steps = -(-len(examples) // recipe.batch_size) * recipe.epochs
     with tempfile.TemporaryDirectory() as scratch:
         trainer = MatchTargets(
@@ -212,6 +216,7 @@ def train(
                 dataloader_pin_memory=torch.cuda.is_available(),
             ),
         )
+        trainer.remove_callback(PrinterCallback)  # it would print a summary that the return value holds
         start = time.perf_counter()
         outcome = trainer.train(resume_from_checkpoint=last_checkpoint(folder) if folder else None)
     return {

@@ -113,10 +113,11 @@ def calibrate(scored: pd.DataFrame, scale: str = "scale", method: str = "mml", s
     """Fit a 2PL to scored responses and return the item bank.
 
     scored: one row a respondent, one column an item, cells 1, 0 or missing.
-    method: "mml", marginal maximum likelihood by EM (Bock & Aitkin 1981); "map", the same with
-        the prior log a ~ N(m, SLOPE_SD^2), m being the items' mean, for crowds too small to fix a
-        slope without it (it takes every item to discriminate in the same direction); "py-irt", the hierarchical Bayesian
-        fit of the py-irt package (Lalor & Rodriguez 2023), Python below 3.12. Only that uses the seed.
+    method: "mml", marginal maximum likelihood by EM (Bock & Aitkin 1981); "map", the same with the
+        prior log a ~ N(m, SLOPE_SD^2), m being the items' mean, for crowds too small to fix a slope
+        without it (it takes every item to discriminate in the same direction); "py-irt", the
+        hierarchical Bayesian fit of the py-irt package (Lalor & Rodriguez 2023), Python below 3.12.
+        Only that uses the seed.
 
     Items on which everyone gave the same result have no finite difficulty: they are left out, with a
     warning, and listed under `info["left_out"]`. Raises InputError for cells other than 1, 0 or
@@ -181,7 +182,9 @@ def _fit_mml(scored: pd.DataFrame, seed: int, pooled: bool = False):
     correct = np.nan_to_num(scored.to_numpy(float))
     share = np.clip(correct.sum(0) / answered.sum(0), 0.02, 0.98)
     x = np.stack([np.ones(len(share)), np.log(share / (1 - share))], 1)  # (items, 2): a, g
-    for iteration in range(1, max_iterations + 1):
+    change, iterations = np.inf, 0
+    while change >= tolerance and iterations < max_iterations:
+        iterations += 1
         nodes, weight, log_marginal = posterior(scored, _as_items(x))
         trials, right = answered.T @ weight, correct.T @ weight  # expected counts, (items, nodes)
         design = np.stack([nodes, np.ones_like(nodes)], 1)  # (nodes, 2)
@@ -195,9 +198,7 @@ def _fit_mml(scored: pd.DataFrame, seed: int, pooled: bool = False):
         unit = np.sqrt(people @ (nodes - center) ** 2)
         x = np.stack([x[:, 0] * unit, x[:, 1] + x[:, 0] * center], 1)
         change = np.abs(x - before).max()
-        if change < tolerance:
-            break
-    else:
+    if change >= tolerance:
         warnings.warn(
             f"calibration stopped at {max_iterations} iterations, largest change {change:.1e}; "
             "with so few answers, method='map' may be better",
@@ -206,7 +207,7 @@ def _fit_mml(scored: pd.DataFrame, seed: int, pooled: bool = False):
     a_se, b_se = _standard_errors(answered, correct, nodes, weight, x, (SLOPE_SD * x[:, 0]) ** -2 if pooled else 0.0)
     fit = {
         "log_likelihood": float(log_marginal.sum()),
-        "iterations": iteration,
+        "iterations": iterations,
         "converged": bool(change < tolerance),
     }
     return x[:, 0], -x[:, 1] / x[:, 0], a_se, b_se, fit

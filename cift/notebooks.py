@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cift.errors import InputError
+from cift.files import write_text
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
 PROFILES = ("quick", "laptop", "full")
@@ -56,9 +57,7 @@ def build(name: str) -> Path:
     for i, cell in enumerate(notebook.cells):
         cell["id"] = f"{name[:2]}-{i:03d}"
     path = FOLDER / f"{name}.ipynb"
-    part = path.with_suffix(".part")
-    jupytext.write(notebook, part, fmt="ipynb")
-    os.replace(part, path)
+    write_text(path, jupytext.writes(notebook, fmt="ipynb"))
     return path
 
 
@@ -83,3 +82,21 @@ def execute(name: str, profile: str, out: Path) -> Path:
         execution_timeout=TIMEOUT[profile],
     )
     return target
+
+
+def refresh(name: str) -> None:
+    """Build a notebook from its script and execute it in place, as it is committed: laptop profile, no timings."""
+    import nbformat
+
+    build(name)
+    target = execute(name, "laptop", FOLDER.parent / "build" / "notebooks")
+    notebook = nbformat.read(target, as_version=4)
+    for part in (notebook, *notebook.cells):
+        for key in ("papermill", "execution"):  # paths and times of this machine
+            part.metadata.pop(key, None)
+    write_text(FOLDER / f"{name}.ipynb", nbformat.writes(notebook) + "\n")
+
+
+if __name__ == "__main__":
+    for each in names():
+        refresh(each)

@@ -26,7 +26,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES = ("-", "--", ":", "-.")
 
 
-def _axes(ax: Axes | None, size: tuple[float, float] = (6.4, 4.0)) -> Axes:
+def clean_axes(ax: Axes | None = None, size: tuple[float, float] = (6.4, 4.0)) -> Axes:
+    """New Axes, or the given ones, in the look of all figures here: no box, only the two axes."""
     import matplotlib.pyplot as plt
 
     ax = ax or plt.subplots(figsize=size, layout="constrained")[1]
@@ -47,7 +48,7 @@ def save(figure: Figure, stem: Path) -> list[Path]:
 
 def item_curves(bank: ItemBank, item_ids: Sequence[str], ax: Axes | None = None) -> Axes:
     """Item characteristic curves: the probability of the right answer against ability."""
-    ax = _axes(ax)
+    ax = clean_axes(ax)
     theta = np.linspace(-4, 4, 161)
     items = bank.items.set_index("item_id").loc[list(item_ids)]
     curves = probability(theta, items).T
@@ -70,11 +71,11 @@ def ability(bank: ItemBank, placed: pd.DataFrame, ax: Axes | None = None) -> Axe
 
     placed: index = a name per model, columns `theta`, `theta_se`, `percentile` (`cift.ability.eap`).
     """
-    ax = _axes(ax)
+    ax = clean_axes(ax)
     simulated = bank.info.get("simulated", False)
     people = "simulated respondents" if simulated else "respondents"
     counts, *_ = ax.hist(bank.population["theta"], bins=30, color="#BBBBBB", label=people)
-    heights = counts.max() * (1.08 + 0.12 * np.arange(len(placed)))
+    heights = np.max(counts) * (1.08 + 0.12 * np.arange(len(placed)))
     for k, (name, row) in enumerate(placed.iterrows()):
         ax.errorbar(
             row["theta"],
@@ -110,13 +111,21 @@ def study(record: dict[str, Any]) -> np.ndarray:
         layout="constrained",
         width_ratios=[2.2] + [1] * len(METRICS),
     )
-    left = _axes(axes[0])
+    left = clean_axes(axes[0])
     means = results.groupby(["held_out", "arm"])[["theta", "theta_se"]].mean()
     for k, arm in enumerate(arms):
         points = means.xs(arm, level="arm").loc[scales]
         y = np.arange(len(scales)) + 0.16 * (k - (len(arms) - 1) / 2)
-        style = {"fmt": MARKERS[k], "color": COLOURS[k], "capsize": 2, "markersize": 5}
-        left.errorbar(points["theta"], y, xerr=points["theta_se"], label=arm, **style)
+        left.errorbar(
+            points["theta"],
+            y,
+            xerr=points["theta_se"],
+            fmt=MARKERS[k],
+            color=COLOURS[k],
+            capsize=2,
+            markersize=5,
+            label=arm,
+        )
     left.set(yticks=range(len(scales)), yticklabels=scales, xlabel="ability θ ± SE on the held-out scale")
     left.axvline(0, color="#BBBBBB", zorder=0, linewidth=1)
     left.invert_yaxis()
@@ -124,12 +133,11 @@ def study(record: dict[str, Any]) -> np.ndarray:
     left.set_title(f"0 is the average of the {people}", fontsize=9, loc="left")
     left.legend(frameon=False, fontsize=8)
     for ax, (metric, label) in zip(axes[1:], METRICS.items(), strict=True):
-        _axes(ax)
+        clean_axes(ax)
         for k, arm in enumerate(arms[1:], 1):
             found = paired_difference(results, arm, BASELINE, metric)
             error = np.nan_to_num([[found["difference"] - found["low"]], [found["high"] - found["difference"]]])
-            style = {"fmt": MARKERS[k], "color": COLOURS[k], "capsize": 3}
-            ax.errorbar(found["difference"], k, xerr=error, **style)
+            ax.errorbar(found["difference"], k, xerr=error, fmt=MARKERS[k], color=COLOURS[k], capsize=3)
         ax.set(yticks=range(1, len(arms)), yticklabels=arms[1:] if metric == next(iter(METRICS)) else [])
         ax.set_xlabel(f"change in {label}")
         ax.set_ylim(len(arms) - 0.5, 0.5)

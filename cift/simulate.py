@@ -26,8 +26,8 @@ SIZES: Mapping[str, int] = {"train": 12000, "validation": 1000, "test": 2000}
 # The dials of difficulty: how often a word that is not at issue is exchanged as well, wherever that keeps the
 # label; and how often the test split insists on a word that training and validation never use, where there is
 # one (0: it never uses them either).
-COMPOSED = 0.4
-UNSEEN = 0.3
+COMPOSED = 0.15
+UNSEEN = 0.05
 
 _SLOT = re.compile(r"\{(\w+)(<<|[<>=!?^]|[+-]\d?)?(?:\.(\w+))?\}")
 _MACRO = re.compile(r"<(\w+)(?::(\w+[?^]?))?>")
@@ -326,9 +326,7 @@ def _triplet(pattern: dict[str, Any], dice: _Dice, grammar: Grammar) -> list[tup
     raise _Unfit
 
 
-def _premise(
-    pattern: dict[str, Any], label: str, words: dict, dice: _Dice, grammar: Grammar
-) -> tuple[str, str]:
+def _premise(pattern: dict[str, Any], label: str, words: dict, dice: _Dice, grammar: Grammar) -> tuple[str, str]:
     """A premise and its phenomenon."""
     for _ in range(12):
         phenomenon = dice.pick(list(pattern[label]))

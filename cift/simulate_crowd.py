@@ -45,7 +45,9 @@ def item_truth(probes: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
         a = np.exp(rng.normal(np.log(1.6), 0.3, len(group)))
         relative = 0.45 * group["difficulty"].to_numpy(float) + rng.normal(0, 0.25, len(group))
 
-        def surplus(shift, a=a, relative=relative, wanted=ACCURACY[scale_name(stratum, label)]):
+        wanted = ACCURACY[scale_name(str(stratum), str(label))]
+
+        def surplus(shift, a=a, relative=relative, wanted=wanted):
             return (weights @ expit(a * (theta[:, None] - relative - shift))).mean() / weights.sum() - wanted
 
         share = rng.uniform(0.6, 0.9, len(group))

@@ -7,7 +7,7 @@ model in two: a prefix that is run once, and a suffix that is trained on its cac
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cift.errors import InputError
 
@@ -25,7 +25,7 @@ def layers(model: PreTrainedModel) -> nn.ModuleList:
 
     lists = [module for module in model.base_model.modules() if isinstance(module, nn.ModuleList)]
     if not lists:
-        raise InputError(f"model {type(model).__name__}: has no list of layers; train all of it (trainable_layers=None)")
+        raise InputError(f"model {type(model).__name__}: has no list of layers; use trainable_layers=None")
     return max(lists, key=len)
 
 
@@ -36,7 +36,11 @@ def freeze(model: PreTrainedModel, trainable_layers: int) -> None:
     """
     stack = layers(model)
     if not 0 <= trainable_layers <= len(stack):
-        raise InputError(f"trainable_layers={trainable_layers}: the model has {len(stack)} layers; choose 0 to {len(stack)}")
+        raise InputError(
+            f"trainable_layers={trainable_layers}: the model has {len(stack)} layers; choose 0 to {len(stack)}"
+        )
+    if not hasattr(model.base_model, "embeddings"):
+        raise InputError(f"model {type(model).__name__}: its embeddings cannot be frozen; use trainable_layers=None")
     model.base_model.embeddings.requires_grad_(False)
     for layer in stack[: len(stack) - trainable_layers]:
         layer.requires_grad_(False)
@@ -54,7 +58,7 @@ def cut(model: PreTrainedModel, trainable_layers: int) -> tuple[PreTrainedModel,
     class Cached(nn.Module):
         """Stands where the embeddings stood and hands the cached states on."""
 
-        def forward(self, inputs_embeds: Tensor, **ignored: object) -> Tensor:
+        def forward(self, input_ids: None = None, inputs_embeds: Tensor | None = None, *_: object, **__: object):
             return inputs_embeds
 
     freeze(model, trainable_layers)
@@ -70,7 +74,7 @@ def cut(model: PreTrainedModel, trainable_layers: int) -> tuple[PreTrainedModel,
     return prefix, suffix
 
 
-def _shallow(module: nn.Module, path: str) -> nn.Module:
+def _shallow(module: Any, path: str) -> Any:
     """Copy of a module and of the modules along a dotted path; everything else is shared."""
     twin = copy.copy(module)
     twin._modules = dict(module._modules)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from cift import crowds, selection
-from cift.corpora import load_corpus, without
+from cift.corpora import load_corpus
 from cift.errors import InputError
 from cift.finetuning import Recipe
 from cift.irt import ItemBank, calibrate

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test needs the hub, and without this an unknown model's error takes minutes
 MIRROR = os.environ.get("CIFT_MIRROR")
 
 
@@ -36,9 +37,7 @@ def tiny_model(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("tiny")
     torch.manual_seed(0)
-    config = BertConfig(
-        hidden_size=32, num_hidden_layers=3, num_attention_heads=4, intermediate_size=64, num_labels=3
-    )
+    config = BertConfig(hidden_size=32, num_hidden_layers=3, num_attention_heads=4, intermediate_size=64, num_labels=3)
     BertForSequenceClassification(config).save_pretrained(folder)
     AutoTokenizer.from_pretrained(resolve("minilm")).save_pretrained(folder)
     return str(folder)
@@ -53,7 +52,8 @@ def pairs():
     rows = [
         {"item_id": f"pair-{i}", "premise": f"The {animal} sleeps.", "hypothesis": words[label], "label": label}
         for i, (animal, label) in enumerate(
-            (animal, label) for animal in "cat dog cow pig hen fox bee ant owl elk emu ape eel ewe yak bat".split()
+            (animal, label)
+            for animal in "cat dog cow pig hen fox bee ant owl elk emu ape eel ewe yak bat".split()
             for label in LABELS
         )
     ]

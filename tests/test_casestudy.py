@@ -1,15 +1,19 @@
 """The protocol on a tiny study: complete, paired, repeatable, resumable, and leak-free."""
 
+import hashlib
 import json
+import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from cift import casestudy, crowds, finetuning, plots
+from cift import casestudy, crowds, fetch, finetuning, plots
+from cift.errors import InputError
 from cift.finetuning import Recipe
 from cift.irt import ItemBank
-from cift.studies import STUDIES, HeldOut, Study, load_study
+from cift.studies import STUDIES, HeldOut, Study, lalor2016, load_study
 
 
 @pytest.fixture
@@ -89,8 +93,6 @@ def test_a_full_disk_in_base_training_leaves_no_half_model(study, tiny_model, mo
 
 
 def test_changed_data_or_recipe_is_another_base_model(study, tiny_model):
-    from dataclasses import replace
-
     first = casestudy.run(study, (0,), tiny_model)["run"]["base"]
     longer = casestudy.run(replace(study, base_recipe=Recipe(epochs=1)), (0,), tiny_model)["run"]["base"]
     shorter = casestudy.run(replace(study, base=study.base.select(range(12))), (0,), tiny_model)["run"]["base"]
@@ -144,8 +146,6 @@ def test_the_chaosnli_study_on_real_people(mirror):
 
 
 def test_an_unknown_study_is_one_clear_error():
-    from cift.errors import InputError
-
     with pytest.raises(InputError, match="study 'rte': unknown; choose from embedded, lalor2016, chaosnli"):
         load_study("rte")
     assert set(STUDIES) == {"embedded", "lalor2016", "chaosnli"}
@@ -154,3 +154,39 @@ def test_an_unknown_study_is_one_clear_error():
 def test_quiet_in_ci(monkeypatch):
     monkeypatch.setenv("CI", "true")
     assert finetuning.quiet()
+
+
+@pytest.fixture
+def snli_zip(mirror, monkeypatch):
+    """A small zip in the form of the SNLI release: sentences for the 180 items, and 300 further training pairs."""
+    items = [item for stratum in crowds.load_crowd("lalor2016").values() for item in stratum.gold.items()]
+    labels = ("entailment", "neutral", "contradiction")
+    items += [(f"extra-{i}.jpg#0r1{labels[i % 3][0]}", labels[i % 3]) for i in range(300)]
+    lines = [
+        {"pairID": item, "gold_label": label, "sentence1": f"Scene {i}.", "sentence2": f"It is {label}."}
+        for i, (item, label) in enumerate(items)
+    ]
+    path = fetch.cache_dir() / "snli" / "snli_1.0.zip"
+    path.parent.mkdir(parents=True)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("snli_1.0/snli_1.0_train.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+    digest = hashlib.sha1(path.read_bytes()).hexdigest()
+    source = fetch.REGISTRY["snli/snli_1.0.zip"]._replace(hash=f"sha1:{digest}", bytes=None)
+    monkeypatch.setitem(fetch.REGISTRY, "snli/snli_1.0.zip", source)
+
+
+def test_the_published_study_with_a_small_zip(snli_zip, tiny_model):
+    study = lalor2016(train_pairs=100)
+    check_no_leak(study)
+    assert list(study.held_out) == ["5GS-E", "5GS-N", "5GS-C", "4GS-N", "4GS-C"]
+    sizes = [len(held.items) for held in study.held_out.values()]
+    assert sizes[:4] == [28, 28, 20, 28] and 20 <= sizes[4] <= 30
+    assert (len(study.base), len(study.pool)) == (100, 200)
+    assert not set(study.base["item_id"]) & set(study.distributions.index)
+    one = {"5GS-C": study.held_out["5GS-C"]}
+    short = replace(study, test=study.test.select(range(20)), recipe=Recipe(epochs=1), held_out=one)
+    results = pd.DataFrame(casestudy.run(short, (0,), tiny_model)["results"])
+    assert list(results["arm"]) == list(casestudy.ARMS)
+    assert results["n_items"].eq(20).all()
+    with pytest.raises(InputError, match="pool: 20 pairs cannot match the .* items of the supplemental set"):
+        casestudy.run(replace(short, pool=study.pool.select(range(20))), (0,), tiny_model)

@@ -11,7 +11,7 @@ from cift.errors import InputError
 from cift.finetuning import Recipe
 from cift.losses import one_hot
 
-RECIPE = Recipe(epochs=12, learning_rate=5e-3, batch_size=8)
+RECIPE = Recipe(epochs=30, learning_rate=2e-3, batch_size=8)
 
 
 def weights(model):
