@@ -22,8 +22,9 @@ case-study: install
 	$(BIN)/cift case-study --study embedded --json $(OUT)/embedded.json --figure $(OUT)/embedded
 	$(BIN)/cift notebook 12_rte_case_study --profile full --out $(OUT)
 
+# Unit tests, every notebook with the quick profile (papermill), and its stable outputs against the committed ones (nbval).
 test: install lint
-	$(BIN)/python -m pytest
+	CIFT_QUIET=1 $(BIN)/python -m pytest --nbval-lax tests notebooks
 
 lint: install
 	$(BIN)/ruff check .

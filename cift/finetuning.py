@@ -38,6 +38,7 @@ class Recipe:
 
     trainable_layers: None trains everything, k the last k layers and the head.
     warmup: share of the steps over which the learning rate rises linearly before it falls to zero.
+    dropout: for training; None keeps the model's own rate.
     """
 
     loss: str = "cce"
@@ -46,6 +47,7 @@ class Recipe:
     batch_size: int = 32
     weight_decay: float = 0.01
     warmup: float = 0.06
+    dropout: float | None = None
     trainable_layers: int | None = None
     max_length: int = 128
 
@@ -175,6 +177,10 @@ def train(
         from cift.strategies import freeze
 
         freeze(model, recipe.trainable_layers)
+    if recipe.dropout is not None:
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = recipe.dropout
     loss_of = LOSSES[recipe.loss]
 
     class MatchTargets(Trainer):

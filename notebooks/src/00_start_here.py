@@ -58,7 +58,7 @@ from cift.doctor import machine, versions
 # sentences. Given the **premise**, the **hypothesis** is surely true (*entailment*), surely false
 # (*contradiction*), or may be either (*neutral*). The `probes` are 180 such pairs, written for this project.
 
-# %%
+# %% tags=["nbval-check-output"]
 probes = load_corpus("probes").to_pandas()
 probes["label"] = probes["label"].map(dict(enumerate(("entailment", "neutral", "contradiction"))))
 group = probes[probes["group"] == SCALE].set_index("item_id")
@@ -84,7 +84,7 @@ responses.iloc[:4, 30:35]
 # An answer is right when it is the gold label. That turns the table of labels into a table of 1 and 0; a
 # missing answer stays missing.
 
-# %%
+# %% tags=["nbval-check-output"]
 scored = crowds.score(responses, gold)[list(group.index)]
 share = scored.mean().sort_values()
 share.describe().loc[["min", "50%", "max"]].round(2)
@@ -100,7 +100,7 @@ group.loc[three, ["premise", "hypothesis"]].assign(right=share[three].round(2))
 # **Check.** Read the hardest of the three. Which wrong answer would you expect from someone in a hurry? The
 # crowd's distribution over the labels says which one tempted them:
 
-# %%
+# %% tags=["nbval-check-output"]
 crowds.label_distributions(responses).loc[three].round(2)
 
 # %% [markdown]
@@ -116,19 +116,19 @@ crowds.label_distributions(responses).loc[three].round(2)
 # population: $\theta = 0$ is average, $\theta = 1$ is better than 84 % of people.
 
 
-# %%
+# %% tags=["nbval-check-output"]
 def chance(theta, a, b):
     return 1 / (1 + np.exp(-a * (theta - b)))
 
 
-chance(theta=0.0, a=1.5, b=[-2, 0, 2])
+chance(theta=0.0, a=1.5, b=np.array([-2, 0, 2])).round(2)
 
 # %% [markdown]
 # Nobody knows $a$, $b$ or $\theta$ beforehand. `calibrate` finds the $a$ and $b$ of all items that make the
 # thousand rows of answers most probable, averaging over the unknown abilities (*marginal maximum likelihood*;
 # notebook 04 will write it in twenty lines).
 
-# %%
+# %% tags=["nbval-check-output"]
 bank = irt.calibrate(scored, SCALE + " (simulated)")
 bank.items.set_index("item_id").loc[three, ["a", "a_se", "b", "b_se"]].round(2)
 
