@@ -15,8 +15,9 @@ def eap(scored: pd.DataFrame, bank: ItemBank) -> pd.DataFrame:
 
     scored: one row a respondent or model, columns with at least the bank's items, cells 1, 0 or
     missing. Returns, for each row: `theta`; `theta_se`, the posterior standard deviation;
-    `percentile`, 100 Phi(theta), the share of the population below; `n_items` answered;
-    `at_ceiling`, all of them right, so that the scale only says "at least this able".
+    `percentile`, 100 Phi(theta), where the estimate falls in N(0, 1) (as theta is shrunk towards 0, this is not
+    the share of respondents with a lower estimate); `n_items` answered; `at_ceiling`, all of them right, so that
+    nobody can be placed higher on this scale.
     Raises InputError when a bank item has no column.
     """
     wanted = list(bank.items["item_id"])
@@ -42,11 +43,10 @@ def eap(scored: pd.DataFrame, bank: ItemBank) -> pd.DataFrame:
     )
 
 
-def place(predictions: pd.DataFrame, bank: ItemBank) -> pd.Series:
+def place(predictions: pd.DataFrame, bank: ItemBank, name: str = "model") -> pd.DataFrame:
     """Ability of one model from its predictions table (`item_id`, `label`, `predicted`, ...).
 
-    Returns one row of `eap`. Raises InputError when a bank item was not predicted.
+    Returns `eap`'s table with one row, called `name`. Raises InputError when a bank item was not predicted.
     """
     right = (predictions["predicted"] == predictions["label"]).astype(float)
-    row = pd.DataFrame([right.to_numpy()], columns=predictions["item_id"].to_numpy())
-    return eap(row, bank).iloc[0]
+    return eap(pd.DataFrame([right.to_numpy()], index=[name], columns=predictions["item_id"].to_numpy()), bank)

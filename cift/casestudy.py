@@ -11,12 +11,11 @@ import copy
 import hashlib
 import json
 import os
-import resource
 import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +28,7 @@ from cift.ability import place
 from cift.errors import InputError
 from cift.fetch import cache_dir
 from cift.files import write_text
-from cift.finetuning import Recipe, Row
+from cift.finetuning import Row
 from cift.losses import one_hot
 from cift.studies import HeldOut, Study
 
@@ -37,10 +36,10 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-BASELINE = "no fine-tuning"
+BASELINE, CONTROL = "no fine-tuning", "random items, CCE"
 ARMS = {  # name: the loss it fine-tunes with
     BASELINE: None,
-    "random items, CCE": "cce",
+    CONTROL: "cce",
     "CIFT-CCE": "cce",
     "CIFT-MSE": "mse",
 }
@@ -50,6 +49,8 @@ METRICS = {  # column of the results: its name in tables and figures
     "test_accuracy": "corpus test accuracy",
     "jsd": "distance to people",
 }
+TRAINING = ("corpora", "finetuning", "losses", "models", "strategies")  # modules that decide what a base model is
+MEASURING = ("ability", "casestudy", "crowds", "evaluation", "irt")  # and, with them, what a cell's numbers are
 
 
 def run(study: Study, seeds: Sequence[int] = (0, 1, 2), model: str = "minilm") -> dict[str, Any]:
@@ -64,13 +65,13 @@ def run(study: Study, seeds: Sequence[int] = (0, 1, 2), model: str = "minilm") -
     start = time.perf_counter()
     data = {"base": fingerprint(study.base), "pool": fingerprint(study.pool), "test": fingerprint(study.test)}
     data |= {f"held out {name}": _scale_fingerprint(study, held) for name, held in study.held_out.items()}
-    base_id = _digest(data["base"], _weights(model), asdict(study.base_recipe), _software())
-    common = (base_id, data["pool"], data["test"], asdict(study.recipe), _code())
+    base_id = _digest(data["base"], _weights(model), asdict(study.base_recipe), _software(), _code(TRAINING))
+    common = (base_id, data["pool"], data["test"], asdict(study.recipe), _code(MEASURING))
     cells = [
         (arm, held_out, seed, _digest(common, data[f"held out {held_out}"], arm, held_out, seed))
-        for held_out in study.held_out
-        for seed in seeds
         for arm in ARMS
+        for seed in seeds
+        for held_out in study.held_out
     ]
     ledger = cache_dir() / "cells"
     missing = [cell for cell in cells if not (ledger / f"{cell[3]}.json").exists()]
@@ -82,6 +83,7 @@ def run(study: Study, seeds: Sequence[int] = (0, 1, 2), model: str = "minilm") -
             result = bench.cell(arm, held_out, seed)
             write_text(ledger / f"{cell_id}.json", json.dumps(result | {"id": cell_id}))
     results = [json.loads((ledger / f"{cell[3]}.json").read_text(encoding="utf-8")) for cell in cells]
+    results.sort(key=lambda cell: list(study.held_out).index(cell["held_out"]))  # stable: arms and seeds stay in order
     provenance = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "model": model,
@@ -133,6 +135,7 @@ class _Bench:
 
     def __init__(self, study: Study, classifier: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
         self.study, self.classifier = study, classifier
+        self.latest: tuple[object, Any] = (None, None)  # a lesson, and the model that it made
         self.rows: dict[str, Row] = {}
         for corpus in (study.pool, study.test, *_crowd_items(study)):
             new = corpus.select([i for i, item in enumerate(corpus["item_id"]) if item not in self.rows])
@@ -145,48 +148,64 @@ class _Bench:
             self.rows = dict(zip(self.rows, finetuning.cache_states(prefix, list(self.rows.values())), strict=True))
 
     def cell(self, arm: str, held_out: str, seed: int) -> dict[str, Any]:
-        """Fine-tune a copy of the base model as the arm says and measure it."""
+        """Fine-tune a copy of the base model as the arm says, unless the cell before did just that, and measure it."""
         start = time.perf_counter()
-        held, loss = self.study.held_out[held_out], ARMS[arm]
-        model = copy.deepcopy(self.classifier)
-        corpus, n_train = None, 0
-        if loss is not None:
-            corpus = self._lesson(arm, held, seed)
-            n_train = len(corpus)
-            recipe = Recipe(**{**asdict(self.study.recipe), "loss": loss, "trainable_layers": None})
-            finetuning.train(model, self._rows(corpus), self._targets(arm, corpus), recipe, seed, progress=False)
-        on_scale, on_test, on_people = (
-            finetuning.predict(model, self._rows(items), items) for items in (held.items, self.study.test, held.people)
+        held = self.study.held_out[held_out]
+        lesson = self._lesson(arm, held, seed)
+        items = list(lesson["item_id"]) if lesson else []
+        key = (arm, seed if items else None, items)
+        if self.latest[0] != key:
+            self.latest = (key, self._learn(arm, lesson, seed))
+        model, test_accuracy = self.latest[1]
+        on_scale, on_people = (
+            finetuning.predict(model, self._rows(corpus), corpus) for corpus in (held.items, held.people)
         )
-        found = place(on_scale, held.bank)
+        found = place(on_scale, held.bank).iloc[0]
         return {
             "arm": arm,
             "held_out": held_out,
             "seed": seed,
-            "loss": loss,
-            "n_train": n_train,
+            "loss": ARMS[arm],
+            "n_train": len(items),
             "theta": float(found["theta"]),
             "theta_se": float(found["theta_se"]),
             "percentile": float(found["percentile"]),
             "at_ceiling": bool(found["at_ceiling"]),
             "accuracy": evaluation.accuracy(on_scale),
             "n_items": len(on_scale),
-            "test_accuracy": evaluation.accuracy(on_test),
-            "n_test": len(on_test),
+            "test_accuracy": test_accuracy,
+            "n_test": len(self.study.test),
             "jsd": evaluation.distance_to_people(on_people, self.study.distributions),
             "seconds": round(time.perf_counter() - start, 2),
         }
 
-    def _lesson(self, arm: str, held: HeldOut, seed: int) -> Dataset:
-        if not arm.startswith("random"):
+    def _learn(self, arm: str, lesson: Dataset | None, seed: int) -> tuple[PreTrainedModel, float]:
+        """A fine-tuned copy of the base model, and its accuracy on the corpus's test set."""
+        model, loss = copy.deepcopy(self.classifier), ARMS[arm]
+        if lesson is not None and loss is not None:
+            recipe = replace(self.study.recipe, loss=loss, trainable_layers=None)  # what is frozen is cut off already
+            finetuning.train(model, self._rows(lesson), self._targets(arm, lesson), recipe, seed, progress=False)
+        on_test = finetuning.predict(model, self._rows(self.study.test), self.study.test)
+        return model, evaluation.accuracy(on_test)
+
+    def _lesson(self, arm: str, held: HeldOut, seed: int) -> Dataset | None:
+        """What an arm learns from: nothing, the crowd's items, or as many random ones with the same gold labels."""
+        if arm == BASELINE:
+            return None
+        if arm != CONTROL:
             return held.supplement
-        pool, wanted = self.study.pool, len(held.supplement)
-        if len(pool) < wanted:
-            raise InputError(
-                f"pool: {len(pool)} pairs cannot match the {wanted} items of the supplemental set; give more pairs"
-            )
-        chosen = np.random.default_rng(seed).choice(len(pool), wanted, replace=False)
-        return pool.select(np.sort(chosen))
+        pool, rng = self.study.pool, np.random.default_rng(seed)
+        chosen: list[int] = []
+        for label in range(pool.features["label"].num_classes):
+            wanted = held.supplement["label"][:].count(label)
+            there = np.flatnonzero(np.array(pool["label"]) == label)
+            if len(there) < wanted:
+                raise InputError(
+                    f"pool: {len(there)} pairs labelled {pool.features['label'].int2str(label)} cannot match the "
+                    f"{wanted} of the supplemental set; give more pairs"
+                )
+            chosen.extend(rng.permutation(there)[:wanted])
+        return pool.select(sorted(chosen))
 
     def _targets(self, arm: str, corpus: Dataset) -> np.ndarray:
         names = corpus.features["label"].names
@@ -207,10 +226,11 @@ def headline(record: dict[str, Any]) -> str:
     """What a record is of, in two lines: study, model, seeds, people; time, memory, machine."""
     run, machine = record["run"], record["run"]["machine"]
     base = "from the cache" if run["base"]["cached"] else f"trained in {run['base']['seconds']:.0f} s"
+    memory = f", {run['peak_memory_mb'] / 1024:.1f} GB at most" if run["peak_memory_mb"] else ""
     return (
         f"Study {record['study']}: {run['model']}, seeds {run['seeds'][0]} to {run['seeds'][-1]}; "
         f"ability among {run['population']}\n"
-        f"{run['seconds']:.0f} s, {run['peak_memory_mb'] / 1024:.1f} GB at most, on {machine['name']} "
+        f"{run['seconds']:.0f} s{memory}, on {machine['name']} "
         f"({machine['device']}, {machine['threads']} threads, {'bf16' if machine['bf16'] else 'float32'}); "
         f"base model {base}, {run['cells_from_ledger']} of {len(record['results'])} cells from the ledger"
     )
@@ -219,24 +239,30 @@ def headline(record: dict[str, Any]) -> str:
 def summary(record: dict[str, Any]) -> pd.DataFrame:
     """One readable table of a record: a row per held-out scale, then the means and the paired differences.
 
-    Cells of the scales: theta ± its standard error (percentile), averaged over seeds. Below: each metric's
-    mean over scales and seeds, and its difference from the base model with a 95 % interval over seeds.
+    Cells of the scales: theta ± its standard error, and the percentile (P80: 80), averaged over seeds. Below: each
+    metric's mean over scales and seeds, and its difference from the base model and from the random control, with a
+    95 % interval over seeds (none for one seed).
     """
     results = pd.DataFrame(record["results"])
     arms = arms_of(results)
     mean = results.groupby(["held_out", "arm"])[["theta", "theta_se", "percentile"]].mean()
-    rows = {}
+    rows: list[tuple[str, list[str]]] = []
     for scale in results["held_out"].unique():
         cells = [mean.loc[(scale, arm)] for arm in arms]
-        rows[scale] = [f"{c['theta']:+.2f} ± {c['theta_se']:.2f} ({c['percentile']:.0f}%)" for c in cells]
+        rows.append((scale, [f"{c['theta']:+.2f} ± {c['theta_se']:.2f}  P{c['percentile']:.0f}" for c in cells]))
     for metric, label in METRICS.items():
-        rows[f"mean {label}"] = [f"{results.loc[results['arm'] == arm, metric].mean():.3f}" for arm in arms]
-        changes = (evaluation.paired_difference(results, arm, BASELINE, metric) for arm in arms[1:])
-        rows["  change [95% CI]" + " " * list(METRICS).index(metric)] = [
-            "",
-            *(f"{c['difference']:+.3f} [{c['low']:+.3f}, {c['high']:+.3f}]" for c in changes),
-        ]
-    return pd.DataFrame(rows, index=arms).T
+        rows.append((label, [f"{results.loc[results['arm'] == arm, metric].mean():.3f}" for arm in arms]))
+        for words, other in (("  less no fine-tuning", BASELINE), ("  less random items", CONTROL)):
+            later = arms[arms.index(other) + 1 :]
+            changes = [in_words(evaluation.paired_difference(results, arm, other, metric)) for arm in later]
+            rows.append((words, [""] * (len(arms) - len(later)) + changes))
+    return pd.DataFrame([cells for _, cells in rows], index=[name for name, _ in rows], columns=arms)
+
+
+def in_words(found: dict[str, float]) -> str:
+    """A paired difference with its interval, if it has one: "+0.12 [+0.02, +0.22]"."""
+    interval = "" if np.isnan(found["low"]) else f" [{found['low']:+.3f}, {found['high']:+.3f}]"
+    return f"{found['difference']:+.3f}{interval}"
 
 
 def fingerprint(corpus: Dataset) -> str:
@@ -272,11 +298,17 @@ def _software() -> list[object]:
     return [found["torch"], found["transformers"], finetuning.device().type, finetuning.has_bf16()]
 
 
-def _code() -> str:
-    """Hash of this package: a cell that other code made is not taken from the ledger."""
-    return _digest([path.read_text(encoding="utf-8") for path in sorted(Path(__file__).parent.glob("*.py"))])
+def _code(modules: Sequence[str]) -> str:
+    """Hash of modules of this package: what other code made is not taken from the cache."""
+    folder = Path(__file__).parent
+    return _digest([(folder / f"{module}.py").read_text(encoding="utf-8") for module in modules])
 
 
-def _peak_memory_mb() -> int:
+def _peak_memory_mb() -> int | None:
+    """The most memory this process ever held; None on Windows, which does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return None
     unit = 1 if sys.platform == "darwin" else 1024
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20)

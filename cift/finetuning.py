@@ -38,7 +38,6 @@ class Recipe:
 
     trainable_layers: None trains everything, k the last k layers and the head.
     warmup: share of the steps over which the learning rate rises linearly before it falls to zero.
-    dropout: for training; None keeps the model's own rate.
     """
 
     loss: str = "cce"
@@ -47,7 +46,6 @@ class Recipe:
     batch_size: int = 32
     weight_decay: float = 0.01
     warmup: float = 0.06
-    dropout: float | None = None
     trainable_layers: int | None = None
     max_length: int = 128
 
@@ -60,14 +58,10 @@ class Recipe:
 
 
 def device() -> torch.device:
-    """The GPU where there is one, else the CPU, on all the cores that this process may use."""
+    """The GPU where there is one, else the CPU."""
     import torch
 
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(cores)
-    return torch.device("cpu")
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def has_bf16() -> bool:
@@ -165,6 +159,8 @@ def train(
 ) -> dict[str, float]:
     """Train the model in place to match target probabilities, (items, labels); returns what it cost.
 
+    Where the recipe freezes layers, they stay frozen in the model.
+
     folder: where checkpoints go, one each fifth of the run; a run that finds one there resumes from it.
     Returns `train_seconds`, `train_loss` and `steps`. Raises InputError when there is nothing to learn from.
     """
@@ -177,10 +173,6 @@ def train(
         from cift.strategies import freeze
 
         freeze(model, recipe.trainable_layers)
-    if recipe.dropout is not None:
-        for module in model.modules():
-            if isinstance(module, torch.nn.Dropout):
-                module.p = recipe.dropout
     loss_of = LOSSES[recipe.loss]
 
     class MatchTargets(Trainer):

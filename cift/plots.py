@@ -66,14 +66,13 @@ def item_curves(bank: ItemBank, item_ids: Sequence[str], ax: Axes | None = None)
     return ax
 
 
-def ability(bank: ItemBank, placed: pd.DataFrame, ax: Axes | None = None) -> Axes:
+def ability(bank: ItemBank, placed: pd.DataFrame, people: str = "respondents", ax: Axes | None = None) -> Axes:
     """Models among people: the population's abilities as a histogram, each model as a point ± 1 SE.
 
     placed: index = a name per model, columns `theta`, `theta_se`, `percentile` (`cift.ability.eap`).
+    people: what to call the bank's population, such as "simulated respondents".
     """
     ax = clean_axes(ax)
-    simulated = bank.info.get("simulated", False)
-    people = "simulated respondents" if simulated else "respondents"
     counts, *_ = ax.hist(bank.population["theta"], bins=30, color="#BBBBBB", label=people)
     heights = np.max(counts) * (1.08 + 0.12 * np.arange(len(placed)))
     for k, (name, row) in enumerate(placed.iterrows()):
@@ -129,14 +128,13 @@ def study(record: dict[str, Any]) -> np.ndarray:
     left.set(yticks=range(len(scales)), yticklabels=scales, xlabel="ability θ ± SE on the held-out scale")
     left.axvline(0, color="#BBBBBB", zorder=0, linewidth=1)
     left.invert_yaxis()
-    people = "simulated people" if record["run"].get("simulated") else record["run"].get("population", "people")
-    left.set_title(f"0 is the average of the {people}", fontsize=9, loc="left")
+    left.set_title(f"0 is the average of {record['run']['population']}", fontsize=9, loc="left")
     left.legend(frameon=False, fontsize=8)
     for ax, (metric, label) in zip(axes[1:], METRICS.items(), strict=True):
         clean_axes(ax)
         for k, arm in enumerate(arms[1:], 1):
             found = paired_difference(results, arm, BASELINE, metric)
-            error = np.nan_to_num([[found["difference"] - found["low"]], [found["high"] - found["difference"]]])
+            error = [[found["difference"] - found["low"]], [found["high"] - found["difference"]]]  # nan: not drawn
             ax.errorbar(found["difference"], k, xerr=error, fmt=MARKERS[k], color=COLOURS[k], capsize=3)
         ax.set(yticks=range(1, len(arms)), yticklabels=arms[1:] if metric == next(iter(METRICS)) else [])
         ax.set_xlabel(f"change in {label}")

@@ -26,8 +26,8 @@ SIZES: Mapping[str, int] = {"train": 12000, "validation": 1000, "test": 2000}
 # The dials of difficulty: how often a word that is not at issue is exchanged as well, wherever that keeps the
 # label; and how often the test split insists on a word that training and validation never use, where there is
 # one (0: it never uses them either).
-COMPOSED = 0.15
-UNSEEN = 0.05
+COMPOSED = 0.05
+UNSEEN = 0.0
 
 _SLOT = re.compile(r"\{(\w+)(<<|[<>=!?^]|[+-]\d?)?(?:\.(\w+))?\}")
 _MACRO = re.compile(r"<(\w+)(?::(\w+[?^]?))?>")

@@ -95,12 +95,14 @@ def lalor2016(train_pairs: int = 18_000) -> Study:
 def chaosnli(scale_items: int = 300) -> Study:
     """Real sentences and real people: ChaosNLI's 100 labels an item; ability among 90 model checkpoints.
 
-    Half of ChaosNLI-SNLI is learnt from, the other half is kept to compare with people. The scale is a
-    2PL on SNLI test items that between 10 % and 90 % of the checkpoints of `model-crowd` get right.
+    Half of ChaosNLI-SNLI, drawn at random by premise, is learnt from; the other half is kept to compare with
+    people. The scale is a 2PL on SNLI test items that between 10 % and 90 % of the checkpoints of `model-crowd`
+    get right. They are 18 models at five stages of training each, so 0 on this scale is a half-trained model, and
+    the rows are not independent, which makes the items' standard errors too small.
     """
     chaos = load_corpus("chaosnli")
-    order = np.random.default_rng(0).permutation(len(chaos))
-    half = len(chaos) // 2
+    premises = np.array(chaos["premise"])
+    learnt = np.isin(premises, np.random.default_rng(0).permutation(np.unique(premises))[: len(set(premises)) // 2])
     distributions = chaos.select_columns(["item_id", "p_entailment", "p_neutral", "p_contradiction", "n_responses"])
     distributions = distributions.to_pandas().set_index("item_id")
     distributions.columns = distributions.columns.str.removeprefix("p_")
@@ -113,7 +115,7 @@ def chaosnli(scale_items: int = 300) -> Study:
     bank = calibrate(checkpoints[band[chosen]], "SNLI test among 90 checkpoints", method="map")
     return Study(
         name="chaosnli",
-        population="90 model checkpoints",
+        population="90 checkpoints of 18 models",
         base=load_corpus("snli", "train"),
         pool=load_corpus("snli", "train_extra"),
         test=test,
@@ -121,8 +123,8 @@ def chaosnli(scale_items: int = 300) -> Study:
             "model-crowd": HeldOut(
                 bank=bank,
                 items=_pick(test, bank.items["item_id"]),
-                supplement=chaos.select(order[:half]),
-                people=chaos.select(order[half:]),
+                supplement=chaos.select(np.flatnonzero(learnt)),
+                people=chaos.select(np.flatnonzero(~learnt)),
             )
         },
         distributions=distributions,

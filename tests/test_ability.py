@@ -44,7 +44,7 @@ def test_a_model_is_placed_by_item_id():
     predictions = pd.DataFrame(
         {"item_id": ["z", "other", "x", "y"], "label": list("aaaa"), "predicted": ["b", "b", "a", "a"]}
     )
-    expected = eap(pd.DataFrame([[1.0, 1.0, 0.0]], columns=["x", "y", "z"]), BANK).iloc[0]
-    pd.testing.assert_series_equal(place(predictions, BANK), expected)
+    expected = eap(pd.DataFrame([[1.0, 1.0, 0.0]], index=["mine"], columns=["x", "y", "z"]), BANK)
+    pd.testing.assert_frame_equal(place(predictions, BANK, "mine"), expected)
     with pytest.raises(InputError, match=r"no column for item 'z' \(1 of the bank's 3"):
         place(predictions.iloc[1:], BANK)

@@ -13,7 +13,7 @@
 #
 # **The question.** Fine-tune a model on the few items that a crowd has answered. Does its *ability* on items
 # that it has not seen go up, as people's ability is measured? Does it matter whether it learns the gold label
-# (CCE) or the crowd's whole distribution (MSE)? And is the gain the crowd's, or would any extra items do?
+# (CCE) or the crowd's whole distribution (MSE)? And would any extra items do as well?
 #
 # **After this notebook you can**
 #
@@ -38,10 +38,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
+import torch
 
 from cift import casestudy, plots
+from cift.ability import eap
 from cift.doctor import machine, versions
+from cift.evaluation import paired_difference
+from cift.irt import information
+from cift.losses import cce, mse
 from cift.studies import load_study
 
 {name: versions()[name] for name in ("cift", "python", "torch", "transformers")} | machine()
@@ -50,7 +56,7 @@ from cift.studies import load_study
 # ## 1 The material
 #
 # A *study* says which corpus, which crowd, which scales and which recipe. The study `embedded` needs no
-# network: its corpus are the generated `scenes`, its items the `probes`, its crowd is **simulated**.
+# network: its corpus is the generated `scenes`, its items are the `probes`, its crowd is **simulated**.
 
 # %%
 study = load_study("embedded")
@@ -75,9 +81,10 @@ scales = pd.DataFrame(
 scales.round({"mean a": 1, "mean b": 1}).astype({"items": int, "items to learn from": int})
 
 # %% [markdown]
-# **What to see.** Six scales, one per stratum and label. Entailment in `5GS-E` is easy for the simulated crowd
-# (mean difficulty far below 0), contradiction in `4GS-C` is hard. To be measured on one scale, a model learns
-# from the items of the *other* groups only.
+# **What to see.** Six scales, one per stratum (`5GS`: five of five annotators agree, `4GS`: four of five) and label.
+# Entailment in `5GS-E` is easy for the simulated crowd (mean difficulty far below 0); contradiction in `4GS-C` is the
+# hardest, near the average respondent. To be measured on one scale, a model learns from the items of the *other*
+# groups only, and of those the ones that surely discriminate: here all do, in `lalor2016` not.
 
 # %%
 for name, held in study.held_out.items():
@@ -88,46 +95,45 @@ print("No held-out item is learnt from.")
 # ## 2 What a scale can say
 #
 # An easy scale cannot tell a good model from an excellent one: whoever gets everything right has reached its
-# **ceiling**. The ability printed there is a lower bound in spirit, with a wide standard error.
+# **ceiling**. The ability printed there is pulled towards the average and only says: nobody can be placed higher.
 
 # %%
-from cift.ability import eap
-
 ceilings = {}
 for name, held in study.held_out.items():
     perfect = pd.DataFrame(1.0, index=["all right"], columns=held.bank.items["item_id"])
     ceilings[name] = eap(perfect, held.bank).loc["all right", ["theta", "theta_se", "percentile"]]
-pd.DataFrame(ceilings).T.astype(float).round({"theta": 2, "theta_se": 2, "percentile": 0})
+pd.DataFrame(ceilings).T.infer_objects().round({"theta": 2, "theta_se": 2, "percentile": 0})
 
 # %% [markdown]
-# **What to see.** A perfect answer sheet on `5GS-E` is worth less than one on `4GS-C`: the first is only a little
-# better than average. A percentile near the ceiling is about the scale as much as about the model.
+# **What to see.** A perfect answer sheet on `5GS-E` is worth far less than one on `4GS-C`. A percentile near the
+# ceiling is about the scale as much as about the model.
+#
+# The same table is a warning. All items of a scale have **one gold label**, so a model that always says
+# *contradiction* has the top ability on both C scales, and the lowest on the other four. Read the six scales together,
+# and look at the test accuracy beside them.
 
 # %% [markdown]
-# **Check.** Where does the scale look? The information curve says at which abilities its items tell most.
+# **Check.** Where does the scale look? The information curve says at which abilities its items tell most; together
+# with the population's own information, 1, it gives the standard error, about $1/\\sqrt{1 + I}$.
 
 # %%
-import numpy as np
-
-from cift.irt import information
-
 theta = np.linspace(-4, 4, 161)
 ax = plots.clean_axes()
 for k, (name, held) in enumerate(study.held_out.items()):
     total = information(theta, held.bank.items).sum(axis=1)
     ax.plot(theta, total, plots.LINES[k % 4], color=plots.COLOURS[k], label=name)
-ax.set(xlabel="ability θ", ylabel="test information (1 / SE²)", title="Six scales (simulated crowd)")
+ax.set(xlabel="ability θ", ylabel="test information I", title="Six scales (simulated crowd)")
 ax.legend(frameon=False)
 plt.show()
 
 # %% [markdown]
-# **What to see.** The peaks of the entailment scales lie far to the left. Above average ability they hardly
-# separate one model from another; the contradiction scales do.
+# **What to see.** `5GS-E` peaks far to the left: it hardly separates models above average ability. Both contradiction
+# scales peak near the average respondent.
 
 # %% [markdown]
 # ## 3 Arms and controls
 #
-# Every arm starts from the same base model, and arms share their seeds, so differences between them are
+# Every arm starts from the same base model, and arms share their seeds, so differences between fine-tuned arms are
 # *paired*.
 
 # %%
@@ -135,20 +141,20 @@ pd.Series(casestudy.ARMS, name="loss").fillna("-").to_frame()
 
 # %% [markdown]
 # - **no fine-tuning** is the base model as it is.
-# - **random items, CCE** is fine-tuned on as many items, drawn at random from `pool`. If this arm gains as much as
-#   CIFT, then the gain is not the crowd's.
+# - **random items, CCE** is fine-tuned on as many items with the same gold labels, drawn at random from `pool`. If it
+#   gains as much as CIFT, the gain is not the crowd's. If it gains less, the reason may be the crowd, or only that its
+#   sentences are of another kind: `pool` is of the base corpus, the crowd's items are not.
 # - **CIFT-CCE** learns the gold labels of the crowd's items: minus the log of the gold label's probability.
-# - **CIFT-MSE** learns the crowd's distribution: the squared distance between the model's probabilities and
+# - **CIFT-MSE** learns the crowd's distribution: the mean squared difference between the model's probabilities and
 #   the crowd's shares.
+#
+# The two CIFT arms differ in target and in loss at once, as published; a difference between them cannot be put down to
+# one of the two. And because a whole group is left out, both see the tested label half as often as the other two.
 #
 # What the two losses ask for is not the same. On an item that divides people, the gold label wants certainty and
 # the distribution wants doubt:
 
 # %%
-import torch
-
-from cift.losses import cce, mse
-
 people = torch.tensor([[0.45, 0.50, 0.05]])  # a divided crowd; the gold label is the second
 gold = torch.tensor([[0.0, 1.0, 0.0]])
 for logits in (people.log(), 4 * people.log(), 20 * people.log()):
@@ -160,13 +166,17 @@ for logits in (people.log(), 4 * people.log(), 20 * people.log()):
 # it punishes being surer than people are.
 
 # %% [markdown]
-# **Check.** How much of the held-out crowd's disagreement could a model learn at all? The entropy of the
-# distributions tells where people are divided.
+# **Check.** Where is the crowd divided? The entropy of its distribution over three labels is 0 bits when all give the
+# same label, and 1.58 bits when all three are equally frequent.
 
 # %%
 shares = study.distributions[["entailment", "neutral", "contradiction"]]
 entropy = -(shares * np.log2(shares.where(shares > 0, 1))).sum(axis=1)
 entropy.groupby(entropy.index.str[:3]).mean().round(2).rename("mean entropy (bits)").to_frame()
+
+# %% [markdown]
+# Most in the contradiction items of the less agreed stratum (`g4c`), least in `g5e`, where people nearly all agree and
+# the two targets are nearly the same.
 
 # %% [markdown]
 # ## 4 Cells, live
@@ -188,8 +198,8 @@ columns = ["arm", "seed", "n_train", "theta", "theta_se", "percentile", "accurac
 pd.DataFrame(live["results"])[columns].round(2)
 
 # %% [markdown]
-# Each row went into the *ledger*, a folder of small files. Run the cell again, or after an interruption: what is
-# finished is not done twice.
+# Each row went into the *ledger*, a folder of small files in the cache. Run the study again, or after an interruption:
+# what is finished is not done twice.
 
 # %%
 again = casestudy.run(small, seeds=range(LIVE_SEEDS))
@@ -197,7 +207,8 @@ assert again["results"] == live["results"]
 print(f"{again['run']['cells_from_ledger']} of {len(again['results'])} cells came from the ledger")
 
 # %% [markdown]
-# These numbers are from a small base model and few seeds. They show how it works and are **not a finding**.
+# These numbers are from a base model that has read little, and one seed. They show how it works and are **not a
+# finding**.
 
 # %% [markdown]
 # ## 5 The record of the full study
@@ -213,9 +224,8 @@ print(casestudy.headline(record))
 casestudy.summary(record)
 
 # %% [markdown]
-# Read a cell of the upper rows as *ability ± standard error (percentile among the simulated people)*, averaged over
-# seeds. The rows below are means over all scales, and the change from the base model with a 95 % interval over
-# seeds.
+# Read the upper rows as *ability ± standard error, percentile*, averaged over seeds. The rows below are means over all
+# scales, and what is left when the base model, or the random control, is taken away, with a 95 % interval over seeds.
 
 # %%
 plots.study(record)
@@ -223,43 +233,56 @@ plt.show()
 
 # %% [markdown]
 # **What to see.** Left: where each arm stands on each held-out scale. The bars are the standard error of *one*
-# ability, which thirty items cannot make smaller. Right: the paired changes. An interval that crosses the grey line
-# is compatible with no change. A lower *distance to people* is better.
+# ability; thirty items allow no smaller one. Right: the changes from the base model. An interval that crosses the grey
+# line is compatible with no change. A lower *distance to people* is better.
 
 # %% [markdown]
-# **Check.** Which changes does this record support? The cell below says it for any record, in words.
+# **Check.** The questions at the top, one line each: is the crowd better than nothing, better than random items, and
+# is the distribution better than the gold label?
 
 # %%
-from cift.evaluation import paired_difference
+QUESTIONS = {
+    "CIFT-CCE less no fine-tuning": ("CIFT-CCE", casestudy.BASELINE),
+    "CIFT-MSE less no fine-tuning": ("CIFT-MSE", casestudy.BASELINE),
+    "CIFT-CCE less random items": ("CIFT-CCE", casestudy.CONTROL),
+    "CIFT-MSE less random items": ("CIFT-MSE", casestudy.CONTROL),
+    "CIFT-MSE less CIFT-CCE": ("CIFT-MSE", "CIFT-CCE"),
+}
 
 
-def in_words(record):
+def answers(record):
     results = pd.DataFrame(record["results"])
-    for metric, label in casestudy.METRICS.items():
-        for arm in casestudy.arms_of(results)[1:]:
-            found = paired_difference(results, arm, casestudy.BASELINE, metric)
-            if not found["low"] > 0 and not found["high"] < 0:
-                verdict = "no clear change"
-            else:
-                verdict = "goes up" if found["difference"] > 0 else "goes down"
-            interval = f"[{found['low']:+.3f}, {found['high']:+.3f}]"
-            print(f"{label:22} {arm:18} {verdict:16} {found['difference']:+.3f} {interval}")
+    return pd.DataFrame(
+        {
+            label: {
+                question: casestudy.in_words(paired_difference(results, arm, other, metric))
+                for question, (arm, other) in QUESTIONS.items()
+            }
+            for metric, label in casestudy.METRICS.items()
+        }
+    )
 
 
-in_words(record)
+answers(record)
 
 # %% [markdown]
-# Three limits belong to every number above. The intervals are over seeds of the fine-tuning, with one base model
-# and these items; another base model or other items would add to them. The crowd is simulated, so "people" are a
-# model of people. And the corpus is generated: how a model fares on it says little about English at large.
+# An interval without zero is evidence for a difference *of this base model, on these items*. There are twenty
+# intervals: at 95 %, one false alarm among them is to be expected. Their limits:
+#
+# - They are over seeds of the fine-tuning. Another base model, other items or another calibration would add to them,
+#   and the control redraws its items for every seed while the CIFT arms always learn the same ones.
+# - On easy scales abilities are shrunk towards the average, and so are their differences.
+# - The crowd is simulated, and the corpus is generated: this says how the method behaves where its assumptions hold,
+#   and nothing about people or English at large.
 
 # %% [markdown]
 # ## 6 Real sentences, real people
 #
 # The study `chaosnli` runs the same protocol on SNLI and on the 100 labels per item of ChaosNLI (Nie, Zhou &
-# Bansal 2020). The scale are 300 items of the SNLI test set, calibrated on the answers of **90 model checkpoints**
-# (Vania et al. 2021): a percentile here is among *models*, not people. MiniLM had seen SNLI pairs in its own
-# contrastive pre-training.
+# Bansal 2020). Half of its items, by premise, are the lesson; nothing is selected by IRT here. The scale consists of
+# 300 items of the SNLI test set, calibrated on the answers of **90 model checkpoints** (Vania et al. 2021): 18 models
+# at five stages of training. A percentile here is among *models*, the average one is half-trained, and the 90 rows
+# are not independent. MiniLM itself had seen SNLI pairs in its contrastive pre-training.
 
 # %%
 chaos = json.loads(Path("../results/chaosnli.json").read_text())
@@ -271,20 +294,21 @@ plots.study(chaos)
 plt.show()
 
 # %%
-in_words(chaos)
+answers(chaos)
 
 # %% [markdown]
-# **What to see.** With real people the two teachers differ: compare the *distance to people* of CIFT-MSE with that
-# of CIFT-CCE, and both with what they do to accuracy on the test set. The random control tells how much of a change
-# is only more training.
+# **Check.** Do the two teachers differ? Compare the *distance to people* of CIFT-MSE with that of CIFT-CCE, and both
+# with what they do to accuracy on the test set. The random control tells how much of a change is only more training on
+# the base corpus.
 
 # %% [markdown]
 # ## Recap
 #
 # - A study is data; the protocol is the same for every study.
-# - Held-out scales, a random control and paired seeds separate "the crowd taught it" from "it trained longer".
-# - An ability on thirty items has a standard error of about half a standard deviation; means over scales and seeds
-#   are needed to see a change.
+# - Held-out scales, a random control and shared seeds separate CIFT from longer training on the base corpus. They do
+#   not separate the crowd from the kind of sentences.
+# - An ability on thirty items has a standard error from a quarter (middle of the scale) to three quarters (ceiling of
+#   an easy one) of a standard deviation; means over scales and seeds are needed to see a change.
 # - Records carry everything that is needed to repeat them.
 
 # %% [markdown]
@@ -292,10 +316,11 @@ in_words(chaos)
 #
 # 1. Set `LIVE_SEEDS = 3` and another `LIVE_SCALE`. How far do the arms' abilities move from seed to seed? Compare
 #    that with the standard error.
-# 2. Write `in_words` for the difference between CIFT-MSE and CIFT-CCE, instead of the base model.
+# 2. What would a model that always says *contradiction* get on the six scales? Make its predictions table and `place`
+#    it. What is its mean ability, and its mean accuracy?
 # 3. Which arm changes the *distance to people* most, and why could that happen without any change in accuracy?
-# 4. Change one number in `study.recipe` with `dataclasses.replace` and run section 4 again. Why do the cells not come
-#    from the ledger now, while the base model still comes from the cache?
+# 4. Run section 4 again with `small = replace(small, recipe=replace(small.recipe, epochs=2))`. Why do the cells not
+#    come from the ledger now, while the base model still comes from the cache?
 
 # %% [markdown]
 # ## Where next
