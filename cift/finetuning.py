@@ -199,6 +199,7 @@ def train(
                 learning_rate=recipe.learning_rate,
                 per_device_train_batch_size=recipe.batch_size,
                 weight_decay=recipe.weight_decay,
+                adam_beta2=0.98,  # the default, 0.999, forgets so slowly that short runs at high rates collapse
                 warmup_steps=round(recipe.warmup * steps),
                 train_sampling_strategy="group_by_length" if "input_ids" in rows[0] else "random",
                 seed=seed,

@@ -27,7 +27,7 @@ SIZES: Mapping[str, int] = {"train": 12000, "validation": 1000, "test": 2000}
 # label; and how often the test split insists on a word that training and validation never use, where there is
 # one (0: it never uses them either).
 COMPOSED = 0.05
-UNSEEN = 0.0
+UNSEEN = 0.1
 
 _SLOT = re.compile(r"\{(\w+)(<<|[<>=!?^]|[+-]\d?)?(?:\.(\w+))?\}")
 _MACRO = re.compile(r"<(\w+)(?::(\w+[?^]?))?>")
@@ -89,7 +89,7 @@ class _Dice:
         kept = [word for word in options if word.unseen]
         if kept and self.random() < self.unseen:
             return self.pick(kept)
-        return self.pick(options if self.unseen else [word for word in options if not word.unseen])
+        return self.pick([word for word in options if not word.unseen] or (kept if self.unseen else []))
 
 
 # the lexicon

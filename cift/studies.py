@@ -63,8 +63,8 @@ def embedded() -> Study:
         test=load_corpus("scenes", "test"),
         held_out=_leave_group_out(load_corpus("probes"), *_scales(crowds.load_crowd("probes"), {}, " (simulated)")),
         distributions=_distributions(crowds.load_crowd("probes")),
-        base_recipe=Recipe(epochs=2, learning_rate=1e-4),
-        recipe=Recipe(epochs=5, learning_rate=1e-4, batch_size=16, trainable_layers=2),
+        base_recipe=Recipe(epochs=2, learning_rate=1.5e-4, warmup=0.1),
+        recipe=Recipe(epochs=3, learning_rate=1e-4, batch_size=16, trainable_layers=2),
     )
 
 
