@@ -135,7 +135,8 @@ class _Bench:
 
     def __init__(self, study: Study, classifier: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
         self.study, self.classifier = study, classifier
-        self.latest: tuple[object, Any] = (None, None)  # a lesson, and the model that it made
+        self.turn: tuple[str, int] | None = None  # arm and seed of the latest cell,
+        self.learnt: dict[tuple[str, ...], tuple[PreTrainedModel, float]] = {}  # and the models of their lessons
         self.rows: dict[str, Row] = {}
         for corpus in (study.pool, study.test, *_crowd_items(study)):
             new = corpus.select([i for i, item in enumerate(corpus["item_id"]) if item not in self.rows])
@@ -148,15 +149,16 @@ class _Bench:
             self.rows = dict(zip(self.rows, finetuning.cache_states(prefix, list(self.rows.values())), strict=True))
 
     def cell(self, arm: str, held_out: str, seed: int) -> dict[str, Any]:
-        """Fine-tune a copy of the base model as the arm says, unless the cell before did just that, and measure it."""
+        """Fine-tune a copy of the base model as the arm says, unless the same lesson was just learnt; measure it."""
         start = time.perf_counter()
         held = self.study.held_out[held_out]
         lesson = self._lesson(arm, held, seed)
-        items = list(lesson["item_id"]) if lesson else []
-        key = (arm, seed if items else None, items)
-        if self.latest[0] != key:
-            self.latest = (key, self._learn(arm, lesson, seed))
-        model, test_accuracy = self.latest[1]
+        items = tuple(lesson["item_id"]) if lesson else ()
+        if self.turn != (arm, seed):
+            self.turn, self.learnt = (arm, seed), {}
+        if items not in self.learnt:
+            self.learnt[items] = self._learn(arm, lesson, seed)
+        model, test_accuracy = self.learnt[items]
         on_scale, on_people = (
             finetuning.predict(model, self._rows(corpus), corpus) for corpus in (held.items, held.people)
         )

@@ -12,7 +12,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,7 +106,35 @@ def collate(rows: Sequence[Row]) -> dict[str, torch.Tensor]:
     }
 
 
-def forward(model: torch.nn.Module, rows: Sequence[Row]) -> Any:
+class LengthBuckets:
+    """Sampler of indices whose batches hold rows of similar length, the batches in random order.
+
+    Within chunks of 32 batches rows are sorted by length, cut into batches, and all batches are shuffled. (The
+    Trainer's own grouping leaves each chunk's batches in order, long to short; where length goes with content, as in
+    the scenes corpus, the model then forgets the long half while it reads the short one.)
+    """
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
+        self.lengths, self.batch_size, self.seed, self.epoch = np.asarray(lengths), batch_size, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        rng = np.random.default_rng((self.seed, self.epoch))
+        order = rng.permutation(len(self.lengths))
+        full = len(order) - len(order) % self.batch_size  # the incomplete batch stays last
+        for start in range(0, full, 32 * self.batch_size):
+            chunk = order[start : min(start + 32 * self.batch_size, full)]  # a view: this sorts in place
+            chunk[:] = chunk[np.argsort(self.lengths[chunk], kind="stable")]
+        yield from rng.permutation(order[:full].reshape(-1, self.batch_size)).ravel().tolist()
+        yield from order[full:].tolist()
+
+
+def forward(model: torch.nn.Module, rows: Sequence[Row]) -> Iterator[tuple[list[int], Any, torch.Tensor]]:
     """Yield (indices, model output, attention mask) over rows in batches of similar length, without gradients."""
     import torch
 
@@ -176,7 +204,10 @@ def train(
     loss_of = LOSSES[recipe.loss]
 
     class MatchTargets(Trainer):
-        """A Trainer whose loss compares logits with target probabilities."""
+        """A Trainer whose loss compares logits with target probabilities, in batches of similar length."""
+
+        def _get_train_sampler(self, train_dataset=None):
+            return LengthBuckets([len(row["attention_mask"]) for row in rows], recipe.batch_size, seed)
 
         def compute_loss(self, model, inputs, return_outputs=False, **_):
             wanted = inputs.pop("targets")
@@ -201,7 +232,6 @@ def train(
                 weight_decay=recipe.weight_decay,
                 adam_beta2=0.98,  # the default, 0.999, forgets so slowly that short runs at high rates collapse
                 warmup_steps=round(recipe.warmup * steps),
-                train_sampling_strategy="group_by_length" if "input_ids" in rows[0] else "random",
                 seed=seed,
                 bf16=has_bf16(),
                 use_cpu=device().type == "cpu",

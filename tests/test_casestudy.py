@@ -192,6 +192,6 @@ def test_the_published_study_with_a_small_zip(snli_zip, tiny_model):
     assert list(results["arm"]) == list(casestudy.ARMS)
     assert results["n_items"].eq(20).all()
     with pytest.raises(
-        InputError, match="pool: . pairs labelled entailment cannot match the .. of the supplemental set"
+        InputError, match="pool: .. pairs labelled entailment cannot match the .. of the supplemental set"
     ):
         casestudy.run(replace(short, pool=study.pool.select(range(20))), (0,), tiny_model)

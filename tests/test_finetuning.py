@@ -115,3 +115,17 @@ def test_the_gpu_gives_the_cpus_predictions(tiny_model, pairs, monkeypatch):
     monkeypatch.setattr(finetuning, "device", lambda: torch.device("cpu"))
     on_cpu = finetuning.predict(model, rows, pairs).filter(like="logit").to_numpy()
     np.testing.assert_allclose(on_gpu, on_cpu, atol=1e-4)
+
+
+def test_batches_hold_similar_lengths_in_random_order():
+    lengths = np.random.default_rng(0).integers(5, 40, 1003)
+    sampler = finetuning.LengthBuckets(lengths, 16, seed=1)
+    first = list(sampler)
+    assert sorted(first) == list(range(1003)) and len(sampler) == 1003
+    assert list(sampler) == first
+    sampler.set_epoch(1)
+    assert list(sampler) != first
+    batches = lengths[first[:992]].reshape(62, 16)
+    assert np.ptp(batches, axis=1).mean() < 4  # of 35 in all
+    means = batches.mean(axis=1)
+    assert abs(np.corrcoef(means, np.arange(62))[0, 1]) < 0.3  # neither long to short nor the other way
