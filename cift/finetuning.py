@@ -248,6 +248,9 @@ def train(
         trainer.remove_callback(PrinterCallback)  # it would print a summary that the return value holds
         start = time.perf_counter()
         outcome = trainer.train(resume_from_checkpoint=last_checkpoint(folder) if folder else None)
+        # accelerate leaves a forward bound to this very model, which copies and cuts of it would go on calling
+        for name in ("forward", "_original_forward", "_is_accelerate_prepared"):
+            vars(model).pop(name, None)
     return {
         "train_seconds": time.perf_counter() - start,
         "train_loss": outcome.training_loss,

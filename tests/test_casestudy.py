@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import zipfile
 from dataclasses import replace
 
@@ -58,9 +59,14 @@ def test_every_cell_is_there_and_repeats(study, tiny_model, tmp_path, monkeypatc
     assert again["results"] == record["results"]
     assert again["run"]["cells_from_ledger"] == len(results)
 
+    shutil.rmtree(fetch.cache_dir() / "cells")
+    columns = [name for name in results if name != "seconds"]
+    with_cached_base = casestudy.run(study, (0, 1), tiny_model)
+    assert with_cached_base["run"]["base"]["cached"] is True
+    pd.testing.assert_frame_equal(pd.DataFrame(with_cached_base["results"])[columns], results[columns])
+
     monkeypatch.setenv("CIFT_CACHE", str(tmp_path / "elsewhere"))
     afresh = pd.DataFrame(casestudy.run(study, (0, 1), tiny_model)["results"])
-    columns = [name for name in results if name != "seconds"]
     pd.testing.assert_frame_equal(afresh[columns], results[columns])
 
 

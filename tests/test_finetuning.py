@@ -25,6 +25,7 @@ def test_a_small_model_learns_and_repeats(tiny_model, pairs):
         model, tokenizer = models.load(tiny_model)
         rows = finetuning.encode(pairs, tokenizer)
         finetuning.train(model, rows, targets, RECIPE, seed=0)
+        assert "forward" not in vars(model)  # a copy must not call this model's forward
         trained.append(model)
     assert torch.equal(weights(trained[0]), weights(trained[1]))
     predictions = finetuning.predict(trained[0], rows, pairs)
