@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import io
 import json
 import zipfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -19,6 +18,7 @@ import pandas as pd
 
 from cift.errors import InputError
 from cift.fetch import fetch
+from cift.files import one_message, read_table, read_text
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -28,9 +28,6 @@ LABELS = ("entailment", "neutral", "contradiction")
 _INITIALS = {label[0]: label for label in LABELS}
 _REQUIRED = ("premise", "hypothesis", "label")
 _SNLI_ZIP = "snli/snli_1.0.zip"
-
-
-# tables from files
 
 
 def data_dir() -> Path:
@@ -43,122 +40,6 @@ def data_dir() -> Path:
         f"the embedded data is neither in {here / 'data'} nor in {here.parent / 'data'}; install the package "
         "again, or run from a full checkout of the repository"
     )
-
-
-def one_message(source: object, problems: Sequence[str], remedy: str) -> InputError:
-    """One error for all that is wrong with a file: the first 20 problems, a count of the rest, the remedy."""
-    listed = "; ".join(problems[:20])
-    more = f"; and {len(problems) - 20} more" if len(problems) > 20 else ""
-    return InputError(f"{source}: {listed}{more}. {remedy}")
-
-
-def read_text(path: Path | zipfile.Path) -> str:
-    """A UTF-8 file's text without byte order mark. InputError: no such file, another encoding."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; check the path")
-    content = path.read_bytes()
-    try:
-        return content.decode("utf-8").removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise InputError(
-            f"{path}: not UTF-8 text (byte 0x{content[error.start]:02x}, offset {error.start}, line {line}); "
-            'save the file as UTF-8 (in a spreadsheet: "CSV UTF-8")'
-        ) from error
-
-
-def parse_csv(text: str, source: object, delimiter: str = ",") -> pd.DataFrame:
-    """Rows of delimited text with a header, all cells text; the index, "row", is the line (1 is the header).
-
-    Cells with delimiters, line ends or quotes are in double quotes, quotes inside are doubled (RFC 4180).
-    Empty lines are skipped. InputError: no header, rows of another length, broken quotes.
-    """
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    rows: list[list[str]] = []
-    numbers: list[int] = []
-    start = 1
-    try:
-        for row in reader:
-            if row:
-                rows.append(row)
-                numbers.append(start)
-            start = reader.line_num + 1
-    except csv.Error as error:
-        raise InputError(
-            f"{source}: row {start} cannot be split into cells ({error}); close every quote, and double the "
-            "quotes inside a quoted cell"
-        ) from error
-    if not rows:
-        raise InputError(f"{source}: the file is empty; it needs a header and at least one row")
-    width = len(rows[0])
-    uneven = [f"row {n} has {len(row)} cells" for n, row in zip(numbers, rows, strict=True) if len(row) != width]
-    if uneven:
-        remedy = f"Give each row the {width} cells of the header, and quote cells that hold {delimiter!r}"
-        raise one_message(source, uneven, remedy)
-    return pd.DataFrame(rows[1:], columns=rows[0], index=pd.Index(numbers[1:], name="row"), dtype=object)
-
-
-def read_table(path: str | Path) -> pd.DataFrame:
-    """A .csv, .tsv, .jsonl or .parquet file as a table of text: missing cells are "", numbers are spelt out.
-
-    The index, "row", is the 1-based line of the file (the header of a csv or tsv is line 1), or the number of
-    the record in a parquet file. InputError: no such file, an unknown suffix, a file that cannot be read.
-    """
-    path = Path(path)
-    readers = {".csv": _read_csv, ".tsv": _read_csv, ".jsonl": _read_jsonl, ".parquet": _read_parquet}
-    suffix = path.suffix.lower()
-    if suffix not in readers:
-        raise InputError(f"{path}: not a {', '.join(readers)} file; save the table in one of these forms")
-    table = readers[suffix](path)
-    twice = sorted(set(table.columns[table.columns.duplicated()]))
-    if twice:
-        raise one_message(path, [f"two columns are called {name!r}" for name in twice], "Rename one of them")
-    return table
-
-
-def _read_csv(path: Path) -> pd.DataFrame:
-    return parse_csv(read_text(path), path, "\t" if path.suffix.lower() == ".tsv" else ",")
-
-
-def _read_jsonl(path: Path) -> pd.DataFrame:
-    records, numbers, problems = [], [], []
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            problems.append(f"line {number} is not JSON ({error})")
-            continue
-        if not isinstance(record, dict):
-            problems.append(f"line {number} is not a JSON object but {line[:40]!r}")
-            continue
-        records.append({name: _as_text(value) for name, value in record.items()})
-        numbers.append(number)
-    if problems:
-        raise one_message(path, problems, "Write one JSON object a line")
-    return pd.DataFrame(records, index=pd.Index(numbers, name="row"), dtype=object).fillna("")
-
-
-def _read_parquet(path: Path) -> pd.DataFrame:
-    import pyarrow
-
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; check the path")
-    try:
-        table = pd.read_parquet(path)
-    except (pyarrow.ArrowInvalid, OSError) as error:
-        raise InputError(f"{path}: not a readable parquet file ({error}); write the file again") from error
-    table = table.astype(object).where(table.notna(), None).map(_as_text)
-    return table.set_index(pd.RangeIndex(1, len(table) + 1, name="row"))
-
-
-def _as_text(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    if value is None:
-        return ""
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else str(value)
 
 
 # checks and the common form

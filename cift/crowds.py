@@ -14,9 +14,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from cift.corpora import LABELS, data_dir, load_corpus, one_message, parse_csv, read_text, scale_name
+from cift.corpora import LABELS, data_dir, load_corpus, scale_name
 from cift.errors import InputError
 from cift.fetch import fetch
+from cift.files import one_message, parse_csv, read_text
 
 _MISSING = ("", "na", "nan")
 

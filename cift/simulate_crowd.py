@@ -19,8 +19,8 @@ import pandas as pd
 from scipy.optimize import brentq
 from scipy.special import expit, roots_hermitenorm, softmax
 
-from cift.corpora import LABELS, data_dir, read_table, scale_name
-from cift.files import write_text
+from cift.corpora import LABELS, data_dir, scale_name
+from cift.files import read_table, write_text
 
 SEED = 2016
 RESPONDENTS = 1000

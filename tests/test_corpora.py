@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from cift import corpora, fetch
-from cift.corpora import LABELS, load_corpus, overlap, read_table, to_dataset, validate, without
+from cift.corpora import LABELS, load_corpus, overlap, to_dataset, validate, without
 from cift.errors import InputError
+from cift.files import read_table
 
 PAIRS = pd.DataFrame(
     {
