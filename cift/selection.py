@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from cift.errors import InputError
 from cift.irt import ItemBank
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 # Items of lalor2016 that the published study dropped for low communality, misfit or local dependence
 # (Lalor, Wu & Yu 2016, D16-1062), as positions within a group in file order. 4GS-E was not scalable;
@@ -37,3 +43,15 @@ def leave_one_out(groups: Mapping[str, Sequence[str]], held_out: str) -> list[st
     if held_out not in groups:
         raise InputError(f"group {held_out!r}: unknown; choose from {', '.join(groups)}")
     return [item for name, items in groups.items() if name != held_out for item in items]
+
+
+def balance(corpus: Dataset) -> Dataset:
+    """The corpus with items of rarer gold labels repeated, in order, until every label is as frequent as the first.
+
+    A scale's items share one gold label. Left out, they leave that label half as frequent as the others, and a model
+    that learns the rest mostly learns to avoid the very label that it is measured on.
+    """
+    labels = np.array(corpus["label"])
+    by_label = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    most = max(map(len, by_label))
+    return corpus.select(np.concatenate([np.resize(items, most) for items in by_label]))

@@ -24,7 +24,8 @@ class HeldOut:
     """A scale and what may be learnt before a model is measured on it.
 
     bank: the scale. items: its items. supplement: the crowd's items to fine-tune on, none of them on the
-    scale. people: items whose crowd distribution is compared with the model's, none in the supplement.
+    scale, balanced by gold label where a whole group is left out. people: items whose crowd distribution is
+    compared with the model's, none in the supplement.
     """
 
     bank: ItemBank
@@ -175,7 +176,7 @@ def _leave_group_out(
         group: HeldOut(
             bank=bank,
             items=_pick(items, bank.items["item_id"]),
-            supplement=_pick(items, selection.leave_one_out(groups, group)),
+            supplement=selection.balance(_pick(items, selection.leave_one_out(groups, group))),
             people=_pick(items, bank.items["item_id"]),
         )
         for group, bank in banks.items()

@@ -138,6 +138,8 @@ def test_the_embedded_study_leaves_groups_out():
     assert (len(study.base), len(study.pool), len(study.test)) == (11_000, 1_000, 2_000)
     premises = set(study.base["premise"])
     assert not premises & set(study.test["premise"])
+    for held in study.held_out.values():
+        assert [held.supplement["label"][:].count(label) for label in range(3)] == [60, 60, 60]
     assert all("simulated" in held.bank.info["scale"] for held in study.held_out.values())
 
 

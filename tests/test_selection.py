@@ -20,6 +20,15 @@ def test_only_items_that_surely_discriminate_are_kept():
     assert selection.discriminating(ItemBank(items, pd.DataFrame(), {})) == ["x"]
 
 
+def test_labels_are_balanced_by_repetition(pairs):
+    kept = [i for i, label in enumerate(pairs["label"]) if label == 0 or i < 12]  # 16 entailment, 4 and 4 others
+    balanced = selection.balance(pairs.select(kept))
+    counts = pd.Series(balanced["label"]).value_counts()
+    assert counts.tolist() == [16, 16, 16]
+    assert set(balanced["item_id"]) == {pairs["item_id"][i] for i in kept}
+    assert pd.Series(balanced["item_id"]).value_counts().max() == 4
+
+
 def test_the_held_out_group_is_not_learnt_from():
     groups = {"E": ["1", "2"], "N": ["3"], "C": ["4"]}
     assert selection.leave_one_out(groups, "E") == ["3", "4"]
