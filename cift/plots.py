@@ -129,7 +129,7 @@ def study(record: dict[str, Any]) -> np.ndarray:
     left.axvline(0, color="#BBBBBB", zorder=0, linewidth=1)
     left.invert_yaxis()
     left.set_title(f"0 is the average of {record['run']['population']}", fontsize=9, loc="left")
-    left.legend(frameon=False, fontsize=8)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=len(arms), frameon=False)
     for ax, (metric, label) in zip(axes[1:], METRICS.items(), strict=True):
         clean_axes(ax)
         for k, arm in enumerate(arms[1:], 1):
@@ -137,7 +137,8 @@ def study(record: dict[str, Any]) -> np.ndarray:
             error = [[found["difference"] - found["low"]], [found["high"] - found["difference"]]]  # nan: not drawn
             ax.errorbar(found["difference"], k, xerr=error, fmt=MARKERS[k], color=COLOURS[k], capsize=3)
         ax.set(yticks=range(1, len(arms)), yticklabels=arms[1:] if metric == next(iter(METRICS)) else [])
-        ax.set_xlabel(f"change in {label}")
+        ax.set_xlabel(f"change in\n{label}")
+        ax.locator_params(axis="x", nbins=4)
         ax.set_ylim(len(arms) - 0.5, 0.5)
         ax.axvline(0, color="#BBBBBB", zorder=0, linewidth=1)
     return axes

@@ -116,7 +116,7 @@ def test_summary_and_figure_show_every_scale_and_arm(study, tiny_model):
     axes = plots.study(record)
     assert len(axes) == 1 + len(casestudy.METRICS)
     assert not casestudy.summary(casestudy.run(study, (0,), tiny_model)).map(lambda cell: "nan" in cell).any().any()
-    assert {text.get_text() for text in axes[0].get_legend().get_texts()} == set(casestudy.ARMS)
+    assert {text.get_text() for text in axes[0].figure.legends[0].get_texts()} == set(casestudy.ARMS)
     assert "Study tiny" in casestudy.headline(record)
 
 
