@@ -71,7 +71,7 @@ def execute(name: str, profile: str, out: Path) -> Path:
     chosen = parameters(name, profile)
     out.mkdir(parents=True, exist_ok=True)
     target = out / f"{name}.ipynb"
-    os.environ["CIFT_QUIET"] = "1"
+    os.environ |= {"CIFT_QUIET": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
     papermill.execute_notebook(
         str(FOLDER / f"{name}.ipynb"),
         str(target),
@@ -91,6 +91,9 @@ def refresh(name: str) -> None:
     build(name)
     target = execute(name, "laptop", FOLDER.parent / "build" / "notebooks")
     notebook = nbformat.read(target, as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":  # warnings of this machine's installation
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
     for part in (notebook, *notebook.cells):
         for key in ("papermill", "execution"):  # paths and times of this machine
             part.metadata.pop(key, None)

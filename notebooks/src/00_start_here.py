@@ -43,7 +43,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from cift import ability, crowds, finetuning, irt, losses, models, plots
+from cift import ability, crowds, finetuning, irt, losses, models, plots, selection
 from cift.corpora import load_corpus
 from cift.doctor import machine, versions
 
@@ -261,10 +261,11 @@ answers[["item_id", "label", "predicted"]].head(4)
 #
 # CIFT fine-tunes once more, now on the crowd's items, all groups but the one that the model is measured on.
 # With the loss MSE the model is not asked for the gold label, but to be **as undecided as the crowd**: the
-# target is the whole distribution of answers.
+# target is the whole distribution of answers. `balance` repeats items until all three gold labels are equally frequent;
+# otherwise the model would mostly learn to avoid the label of the group that was left out.
 
 # %%
-lesson = corpus.filter(lambda name: name != SCALE, input_columns="group")
+lesson = selection.balance(corpus.filter(lambda name: name != SCALE, input_columns="group"))
 crowd = crowds.load_crowd("probes").values()
 distributions = pd.concat([crowds.label_distributions(stratum.responses) for stratum in crowd])
 target = distributions.loc[lesson["item_id"], ["entailment", "neutral", "contradiction"]].to_numpy()
