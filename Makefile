@@ -24,7 +24,7 @@ case-study: install
 
 # Unit tests, every notebook with the quick profile (papermill), and its stable outputs against the committed ones (nbval).
 test: install lint
-	CIFT_QUIET=1 $(BIN)/python -m pytest --nbval-lax tests notebooks
+	CIFT_QUIET=1 HF_DATASETS_DISABLE_PROGRESS_BARS=1 $(BIN)/python -m pytest --nbval-lax tests notebooks
 
 lint: install
 	$(BIN)/ruff check .

@@ -155,7 +155,7 @@ def _usable(scored: pd.DataFrame, scale: str) -> tuple[pd.DataFrame, list[str]]:
         row, column = np.argwhere(bad.to_numpy())[0]
         raise InputError(
             f"{scale}: respondent {scored.index[row]!r}, item {scored.columns[column]!r}: "
-            f"{scored.iat[row, column]!r} is not 1, 0 or missing; score raw labels with cift.crowds.score first"
+            f"{scored.to_numpy(object)[row, column]!r} is not 1, 0 or missing; score raw labels with cift.crowds.score first"
         )
     constant = values.nunique() < 2
     left_out = [str(item) for item in values.columns[constant]]
@@ -328,6 +328,7 @@ def _fit_py_irt(scored: pd.DataFrame, seed: int):
             trainer.train()
             found = {name: pyro.param(name).detach().double().numpy() for name in pyro.get_param_store()}
         finally:
+            pyro.clear_param_store()  # set_state only adds
             pyro.get_param_store().set_state(kept)
     center = found["loc_ability"].mean()
     unit = np.sqrt(found["loc_ability"].var() + (found["scale_ability"] ** 2).mean())

@@ -32,6 +32,11 @@ LIVE_PAIRS = 1000  # sentence pairs of base training in the live run; 11000 is t
 LIVE_TEST_PAIRS = 500
 LIVE_SEEDS = 1
 
+# %% [markdown]
+# ## Set-up
+#
+# The packages and the machine that the numbers below come from.
+
 # %%
 import json
 from dataclasses import replace
@@ -296,6 +301,10 @@ casestudy.summary(chaos)
 # %%
 plots.study(chaos)
 plt.show()
+
+# %% [markdown]
+# **What to see.** One scale of 300 items instead of six of thirty: the bars are shorter. The crowd's distribution moves
+# the model towards people and away from the gold labels, in one step.
 
 # %%
 answers(chaos)
