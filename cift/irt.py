@@ -29,6 +29,23 @@ SLOPE_SD = 0.5  # of log a between the items of a scale, for method "map"
 
 
 @dataclass(frozen=True)
+class Priors:
+    """Priors on the items' parameters: mean and sd of normal ones.
+
+    log_a, b: (mean, sd); None: estimated from the items themselves (empirical Bayes). Used by method "map".
+    guessing, upper: centres of c (3PL, 4PL) and d (4PL), with the sd of their logits. Always used, because answers
+    alone hardly tell an asymptote from a difficulty; a tiny sd fixes them.
+    """
+
+    log_a: tuple[float, float] | None = None
+    b: tuple[float, float] | None = None
+    guessing: float = 1 / 3
+    guessing_sd: float = 0.5
+    upper: float = 0.98
+    upper_sd: float = 0.5
+
+
+@dataclass(frozen=True)
 class ItemBank:
     """A calibrated scale.
 
