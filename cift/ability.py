@@ -30,7 +30,7 @@ def score(scored: pd.DataFrame, bank: ItemBank, method: str = "eap") -> pd.DataF
             deviation (Bock & Mislevy 1982).
         "map", the posterior's mode; 1 / sqrt(I + 1), with I the information of the answered items (Samejima 1969).
         "mle", the likelihood's maximum; 1 / sqrt(I). Where the likelihood still rises at the end of the scale it is
-            +inf or -inf with infinite standard error: all right, all wrong, and with guessing also below chance.
+            +inf or -inf with infinite standard error: all right, all wrong, with guessing many patterns below chance.
         "wle", Warm's (1989) weighted likelihood, which removes the bias of order 1 / n that pushes the MLE outwards;
             1 / sqrt(I). Finite for every pattern.
         MLE and WLE of someone who answered nothing are missing. Finite estimates lie within +-REACH.

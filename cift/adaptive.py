@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.stats import spearmanr
+from scipy.special import softmax
 
 from cift.ability import eap, mean_and_sd, of_bank
 from cift.errors import InputError
@@ -52,37 +52,36 @@ def administer(
     after it theta and theta_se (EAP, posterior SD). Raises InputError for an unknown order, stopping rules that cannot
     be met, an item without a group, and bad answers as `ability.score` does.
     """
-    items, item_ids = bank.items, bank.items["item_id"].to_numpy()
     _check_rules(order, stop_se, max_items, among)
     answers = of_bank(scored, bank).to_numpy()
-    group, share = _group_shares(item_ids, groups)
-    rng = np.random.default_rng(seed)
+    items, item_ids = bank.items, bank.items["item_id"].to_numpy()
+    member = _group_members(item_ids, groups)
     nodes, log_weights = grid(items)
     p = np.clip(probability(nodes, items).T, 1e-12, 1 - 1e-12)
     log_likelihood = np.stack([np.log1p(-p), np.log(p)])  # of a wrong and a right answer, (2, items, nodes)
-    everyone = len(answers)
-    log_posterior = np.tile(log_weights, (everyone, 1))
-    theta, theta_se = np.zeros(everyone), np.ones(everyone)
-    unasked, asked_of = ~np.isnan(answers), np.zeros((everyone, len(share)))
-    chance = rng.random(answers.shape) if order == "random" else None
+    rng = np.random.default_rng(seed)
+    chance = rng.random(answers.shape)
+    log_posterior = np.tile(log_weights, (len(answers), 1))
+    theta, theta_se = np.zeros(len(answers)), np.ones(len(answers))
+    unasked = ~np.isnan(answers)
+    asked_of = np.zeros((len(answers), member.shape[1]))
     parts = []
     for step in range(1, min(max_items or len(items), len(items)) + 1):
-        luck = rng.random(everyone)  # drawn for all, so that nobody's test depends on when others stop
+        luck = rng.random(len(answers))  # drawn for all, so that nobody's test depends on when others stop
         going = np.flatnonzero(unasked.any(axis=1) & (theta_se > (stop_se or 0)))
         if not len(going):
             break
-        value = information(theta[going], items) if chance is None else chance[going]
-        allowed = unasked[going]
-        behind = np.where(allowed @ np.eye(len(share))[group] > 0, step * share - asked_of[going], -np.inf)
-        turn = behind.argmax(axis=1)
-        allowed = allowed & (group == turn[:, None])
+        # the group's turn: the one furthest behind its share of the bank, of those with items left
+        behind = step * member.mean(axis=0) - asked_of[going]
+        turn = np.where(unasked[going] @ member > 0, behind, -np.inf).argmax(axis=1)
+        allowed = unasked[going] & (member.T[turn] > 0)
+        value = information(theta[going], items) if order == "information" else chance[going]
         item = _one_of_best(np.where(allowed, value, -np.inf), among, luck[going])
         answer = answers[going, item]
         unasked[going, item] = False
         asked_of[going, turn] += 1
         log_posterior[going] += log_likelihood[answer.astype(int), item]
-        weight = np.exp(log_posterior[going] - log_posterior[going].max(axis=1, keepdims=True))
-        weight /= weight.sum(axis=1, keepdims=True)
+        weight = softmax(log_posterior[going], axis=1)
         theta[going], theta_se[going] = mean_and_sd(nodes, weight)
         parts.append((going, np.full(len(going), step), item, answer, theta[going], theta_se[going]))
     rows = [np.concatenate(values) for values in zip(*parts, strict=True)] if parts else [np.empty(0, int)] * 6
@@ -118,10 +117,10 @@ def by_length(sequence: pd.DataFrame, reference: pd.Series) -> pd.DataFrame:
 def short_form(bank: ItemBank, n: int) -> list[str]:
     """The n items that keep most of the scale's precision for its population, in the order in which they were chosen.
 
-    Greedy: each next item lowers the mean over people of the approximate posterior variance, 1 / (1 + I(theta)), most
-    Information alone would pile up where it is easiest to have; this asks
-    for it where people are and are not yet measured. People are the bank's population, or N(0, 1) where it has none.
-    The first m of n items are the form of m items. Raises InputError for n below 1 or above the number of items.
+    Greedy: each next item is the one that most lowers the mean over people of the approximate posterior variance,
+    1 / (1 + I(theta)). Information alone would pile up where it is easiest to have; this asks for it where people are
+    and are not yet measured. People are the bank's population, or N(0, 1) where it has none. The first m of n items are
+    the form of m items. Raises InputError for n below 1 or above the number of items.
     """
     if not 1 <= n <= len(bank.items):
         raise InputError(f"short form: {n} items of {len(bank.items)}; ask for 1 to {len(bank.items)}")
@@ -182,15 +181,14 @@ def _check_rules(order: str, stop_se: float | None, max_items: int | None, among
             raise InputError(f"{name} is {value!r}; it must be above 0")
 
 
-def _group_shares(item_ids: np.ndarray, groups: Mapping[str, str] | None) -> tuple[np.ndarray, np.ndarray]:
-    """Each item's group as a number, and each group's share of the items; one group where none are given."""
+def _group_members(item_ids: np.ndarray, groups: Mapping[str, str] | None) -> np.ndarray:
+    """Which item is in which group, (items, groups) of 1.0 and 0.0; one group where none are given."""
     if groups is None:
-        return np.zeros(len(item_ids), int), np.ones(1)
+        return np.ones((len(item_ids), 1))
     absent = [item for item in item_ids if item not in groups]
     if absent:
         raise InputError(f"groups: none for item {absent[0]!r} ({len(absent)} missing); give one for each bank item")
-    group, _ = pd.factorize(np.array([groups[item] for item in item_ids], dtype=object))
-    return group, np.bincount(group) / len(group)
+    return pd.get_dummies([groups[item] for item in item_ids]).to_numpy(float)
 
 
 def _one_of_best(value: np.ndarray, among: int, luck: np.ndarray) -> np.ndarray:
@@ -206,6 +204,6 @@ def _closeness(n_items: int, theta: np.ndarray, theta_se: np.ndarray, known: np.
     return {
         "n_items": n_items,
         "theta_se": float(theta_se.mean()),
-        "spearman": float(spearmanr(theta, known).statistic),
+        "spearman": float(pd.Series(theta).rank().corr(pd.Series(known).rank())),
         "rmse": float(np.sqrt(np.mean((theta - known) ** 2))),
     }

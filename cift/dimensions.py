@@ -86,7 +86,9 @@ def tetrachoric(scored: pd.DataFrame) -> pd.DataFrame:
     answers = checked(scored)
     constant = answers.columns[answers.nunique() < 2]
     if len(constant):
-        raise InputError(f"responses: all answers to item {constant[0]!r} are alike, so it correlates with nothing; drop it")
+        raise InputError(
+            f"responses: all answers to item {constant[0]!r} are alike, so it correlates with nothing; drop it"
+        )
     if answers.shape[1] < 3:
         raise InputError(f"responses: {answers.shape[1]} items; factors need at least three")
     together = answers.notna().to_numpy(float)
@@ -150,7 +152,7 @@ def _correlation(h: np.ndarray, k: np.ndarray, both: np.ndarray) -> np.ndarray:
         low, high = np.where(gap < 0, t, low), np.where(gap < 0, high, t)
         slope = np.exp((product * np.sin(t) - squares) / np.cos(t) ** 2) / (2 * np.pi)
         step = t - gap / np.maximum(slope, 1e-300)
-        new = np.where((step > low) & (step < high), step, (low + high) / 2)
+        new = np.where((step >= low) & (step <= high), step, (low + high) / 2)
         if np.abs(new - t).max(initial=0) < 1e-9:
             break
         t = new

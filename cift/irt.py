@@ -98,17 +98,29 @@ def information(theta: np.ndarray, items: pd.DataFrame) -> np.ndarray:
     return slope**2 / (p * (1 - p))
 
 
-def grid(items: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Quadrature nodes on [-6, 6] and the log weights of N(0, 1) on them.
+def quadrature(abcd: np.ndarray, answered: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes on [-6, 6] and the log weights of N(0, 1) on them, for items (items, 4): a, b, c, d.
 
-    The nodes are 0.2 apart, or as often halved as it takes to be no further apart than the standard
-    error where the items tell most: a posterior that falls between two nodes would distort the scale.
+    answered: the largest share of the items that one person answered.
     """
-    coarse = np.linspace(-6.0, 6.0, 61)
-    narrowest = 1 / np.sqrt(1 + information(coarse, items).sum(axis=1).max())
-    halvings = max(0, int(np.ceil(np.log2(0.2 / narrowest))))
-    nodes = np.linspace(-6.0, 6.0, 60 * 2**halvings + 1)
+    items = pd.DataFrame(abcd, columns=PARAMETERS)
+    return spaced(answered * information(np.linspace(-6.0, 6.0, 49), items).sum(axis=1).max())
+
+
+def spaced(most_information: float) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and log weights for a test that tells so much where it tells most.
+
+    The nodes are a quarter apart, or as close as the smallest standard error: a posterior that falls between
+    two nodes would distort the scale.
+    """
+    spacing = min(0.25, 1 / np.sqrt(1 + most_information))
+    nodes = np.linspace(-6.0, 6.0, int(np.ceil(12 / spacing)) + 1)
     return nodes, -0.5 * nodes**2 - logsumexp(-0.5 * nodes**2)
+
+
+def grid(items: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """`quadrature` for an item table."""
+    return quadrature(items[PARAMETERS].to_numpy(float))
 
 
 def posterior(scored: pd.DataFrame, items: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

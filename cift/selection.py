@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import entropy
+from scipy.special import entr
 
 from cift.crowds import consensus, label_distributions
 from cift.errors import InputError
@@ -110,7 +110,7 @@ def candidates(
         table[PARAMETERS] = known.reindex(table["item_id"]).to_numpy()
     if distributions is not None:
         shares = distributions[names].reindex(table["item_id"]).to_numpy(float)
-        table["entropy"] = entropy(shares, base=2, axis=1)
+        table["entropy"] = entr(shares).sum(axis=1) / np.log(2)
     return table
 
 
@@ -136,8 +136,8 @@ def choose(
         is taken, since the second one tells little more.
     seed: of the random order, and of ties.
 
-    Raises InputError for an unknown criterion, a column that is missing, n below 1, and a combination with too few
-    items to give its part.
+    Raises InputError for an unknown criterion, a column that is missing, n below 1, an empty table, an item that
+    occurs twice, and a combination with too few items to give its part.
     """
     if by not in CRITERIA:
         raise InputError(f"by {by!r}: unknown; choose from {', '.join(CRITERIA)}")
@@ -147,9 +147,13 @@ def choose(
             f"items: no column {absent[0]!r}, which choosing by {by} needs; selection.candidates adds a bank's "
             "parameters (a, b, c, d) and a crowd's entropy"
         )
+    if table["item_id"].duplicated().any():
+        twice = table.loc[table["item_id"].duplicated(), "item_id"].iloc[0]
+        raise InputError(f"items: item {twice!r} occurs twice; choose first, and balance what is chosen")
     partners = _partners(pairs)
-    cells = list(table[list(spread)].itertuples(index=False, name=None))
-    room = _room(cells, n)
+    cells = [tuple(row) for row in table[list(spread)].to_numpy(object)]
+    parts = _parts(cells, n)
+    room = dict(parts)
     unknown = table[CRITERIA[by]].isna().any(axis=1).to_numpy()
     ids = list(table["item_id"])
     items: list[str] = []
@@ -167,13 +171,12 @@ def choose(
             items.append(item)
             taken.add(item)
             room[cells[i]] -= 1
-    short = [cell for cell, left in room.items() if n is not None and left > 0]
-    if short:
-        cell, wanted = short[0], _room(cells, n)[short[0]]
-        raise InputError(
-            f"items: {' '.join(map(str, cell))} has only {wanted - room[cell]:.0f} that can be taken of the "
-            f"{wanted:.0f} that are its part of {n}; ask for fewer, or give more candidates"
-        )
+    for cell, missing in room.items():
+        if n is not None and missing:
+            raise InputError(
+                f"items: {' '.join(map(str, cell)) or 'the table'} has only {parts[cell] - missing} that can be taken "
+                f"of the {parts[cell]} that are its part of {n}; ask for fewer, or give more candidates"
+            )
     return Choice(items, _left_out([item for item in ids if item in reasons], reasons))
 
 
@@ -192,7 +195,8 @@ def supplemental_set(items: Collection[str], corpus: Dataset, responses: pd.Data
     position = {item: i for i, item in enumerate(corpus["item_id"])}
     crowd = responses[[item for item in items if item in responses]]
     shares = label_distributions(crowd, names)
-    majority = consensus(crowd.loc[:, crowd.notna().any()])
+    answered = crowd.loc[:, crowd.notna().any()]
+    majority = pd.Series(dtype=object) if answered.empty else consensus(answered)
     reasons = {}
     for item in items:
         if item not in position:
@@ -201,7 +205,7 @@ def supplemental_set(items: Collection[str], corpus: Dataset, responses: pd.Data
             reasons[item] = "no gold label"
         elif item not in majority.index:
             reasons[item] = "nobody answered it"
-        elif majority[item] is None:
+        elif pd.isna(majority[item]):
             first = shares.loc[item, names]
             reasons[item] = f"no majority: {' and '.join(first.index[first == first.max()])} tie"
     kept = [item for item in items if item not in reasons]
@@ -238,13 +242,15 @@ def _preference(table: pd.DataFrame, by: str, theta: float, rng: np.random.Gener
     return shuffled[np.argsort(-np.asarray(worth, float)[shuffled], kind="stable")]
 
 
-def _room(cells: Sequence[tuple[Hashable, ...]], n: int | None) -> dict[tuple[Hashable, ...], float]:
+def _parts(cells: Sequence[tuple[Hashable, ...]], n: int | None) -> dict[tuple[Hashable, ...], float]:
     """How many items each combination may give: n divided evenly, the remainder to the first ones."""
     different = sorted(set(cells), key=str)
     if n is None:
         return dict.fromkeys(different, np.inf)
     if n < 1:
         raise InputError(f"n is {n}; choose at least one item")
+    if not different:
+        raise InputError(f"items: none to choose {n} from; the table is empty")
     each, more = divmod(n, len(different))
     return {cell: each + (i < more) for i, cell in enumerate(different)}
 

@@ -1,0 +1,266 @@
+"""The E step: what answers say about people, and what people's posteriors say about items.
+
+An item's curve is P = c + (d - c) sigmoid(z) with z = a theta + g, g = -a b; theta ~ N(0, 1) on quadrature nodes.
+Complete 1PL and 2PL data enter a person's posterior only through s = x'a, and the M step only through X' EAP. So an
+iteration reads such answers once, and everyone with the same s shares one posterior. All else is a product of
+people x items and items x nodes matrices, sparse ones where few answers are there.
+
+Tensors run on any device; answers are read in blocks, so that memory beside them stays small.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+BLOCK = 2**19  # cells in work at a time: they fit the processor's cache
+SPARSE = 0.1  # below this share of answered cells the answers are kept as sparse matrices
+SCORE_STEP = 0.5  # between the scores at which shared posteriors are worked out
+
+Curves = Tensor  # (items, 4): a, g = -a b, c, d
+
+
+@dataclass(frozen=True)
+class Answers:
+    """People x items: 1 where right, and 1 where answered (None: everywhere); uint8, or sparse rows of doubles.
+
+    most: the largest share of the items that one person answered.
+    transposed: the same two, items x people, where they are sparse.
+    """
+
+    right: Tensor
+    answered: Tensor | None
+    most: float = 1.0
+    transposed: tuple[Tensor, Tensor] | None = None
+
+    @classmethod
+    def of(cls, right: np.ndarray, answered: np.ndarray | None, device: str) -> Answers:
+        """From uint8 arrays."""
+        x = torch.from_numpy(right).to(device)
+        if answered is None:
+            return cls(x, None)
+        m = torch.from_numpy(answered).to(device)
+        most = float(answered.sum(1).max()) / answered.shape[1]
+        if answered.mean() >= SPARSE:
+            return cls(x, m, most)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
+            x, m, xt, mt = (part.double().to_sparse_csr() for part in (x, m, x.T.contiguous(), m.T.contiguous()))
+        return cls(x, m, most, (xt, mt))
+
+    def blocks(self, width: int, dtype: torch.dtype) -> Iterator[Block]:
+        """Some rows at a time as floats, as many as fit BLOCK at so many cells a row; sparse ones all at once."""
+        people = len(self.right)
+        if self.transposed:
+            yield Block(slice(0, people), self.right, self.transposed[0], self.answered, self.transposed[1])
+            return
+        rows = max(1, BLOCK // width)
+        for start in range(0, people, rows):
+            part = slice(start, min(start + rows, people))
+            x = self.right[part].to(dtype)
+            m = None if self.answered is None else self.answered[part].to(dtype)
+            yield Block(part, x, x.T, m, None if m is None else m.T)
+
+    def share_answered(self, member: Tensor) -> Tensor:
+        """What share of each group's people answered each item, (items, groups). member: (people, groups), 1 or 0."""
+        people, items = self.right.shape
+        if self.answered is None:
+            return torch.ones(items, member.shape[1], dtype=member.dtype, device=member.device)
+        counts = sum(answered_t @ member[part] for part, _, _, _, answered_t in self.blocks(items, member.dtype))
+        return counts / member.sum(0)
+
+
+class Block(NamedTuple):
+    """Rows of the answers, as matrices to multiply with."""
+
+    part: slice
+    right: Tensor
+    right_t: Tensor
+    answered: Tensor | None
+    answered_t: Tensor | None
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the E step leaves for the M step, and what it says about each person.
+
+    trials: expected answers at each node: (nodes,) if everyone answered every item, else (items, nodes).
+    right: expected right answers at each node, (items, nodes); under 1PL and 2PL sums of them suffice, weighted
+        with theta and with 1: (items, 2).
+    weight: how much of the population's posterior is at each node, summing to 1.
+    """
+
+    log_likelihood: float
+    trials: Tensor
+    right: Tensor
+    weight: Tensor
+    theta: Tensor
+    theta_se: Tensor
+
+
+def expect(answers: Answers, x: Curves, nodes: Tensor, log_weights: Tensor, logistic: bool) -> Expected:
+    """The E step. logistic: c is 0 and d is 1 for all items (1PL, 2PL)."""
+    if logistic and answers.answered is None:
+        return _expect_complete(answers, x, nodes, log_weights)
+    return _expect_any(answers, x, nodes, log_weights, logistic)
+
+
+def _expect_complete(answers: Answers, x: Curves, nodes: Tensor, log_weights: Tensor) -> Expected:
+    """Nothing missing, 1PL or 2PL: log p(x_i, theta) = s_i theta + x_i'g - sum_j log(1 + exp z_j), s_i = x_i'a."""
+    a, g = x[:, 0], x[:, 1]
+    people, items = answers.right.shape
+    rest = log_weights.clone()
+    for part in _chunks(items, len(nodes)):
+        rest -= softplus(logits(x[part], nodes)).sum(0)
+    low = a.clamp(max=0).sum()
+    n_scores = int(a.abs().sum() / SCORE_STEP) + 4
+    shared = n_scores < people / 2
+    if shared:  # posteriors at equally spaced scores, and cubic interpolation between them
+        scores = low + (torch.arange(n_scores, dtype=x.dtype, device=x.device) - 1) * SCORE_STEP
+        table = posterior_of(scores[:, None] * nodes + rest, nodes)
+        mass = torch.zeros_like(scores)
+    dtype = torch.float32 if people * items > 1e7 else x.dtype
+    weight, log_marginal, sums = torch.zeros_like(nodes), 0.0, torch.zeros_like(x[:, :2])
+    theta, variance = (torch.empty(people, dtype=x.dtype, device=x.device) for _ in range(2))
+    slopes = a.to(dtype)
+    for part, right, right_t, _, _ in answers.blocks(items, dtype):
+        s = (right @ slopes).to(x.dtype)
+        if shared:
+            where, cubic = _cubic((s - low) / SCORE_STEP + 1)
+            theta[part] = (table.theta[where] * cubic).sum(0)
+            variance[part] = (table.variance[where] * cubic).sum(0)
+            mass.index_add_(0, where.flatten(), cubic.flatten())
+        else:
+            own = posterior_of(s[:, None] * nodes + rest, nodes)
+            theta[part], variance[part] = own.theta, own.variance
+            weight += own.weight.sum(0)
+            log_marginal += float(own.log_marginal.sum())
+        sums += (right_t @ torch.stack([theta[part], torch.ones_like(s)], 1).to(dtype)).to(x.dtype)
+    if shared:
+        weight = mass @ table.weight
+        log_marginal = float(mass @ table.log_marginal)
+    log_likelihood = log_marginal + float(sums[:, 1] @ g)
+    return Expected(log_likelihood, weight, sums, weight / people, theta, variance.clamp(min=0).sqrt())
+
+
+def _expect_any(answers: Answers, x: Curves, nodes: Tensor, log_weights: Tensor, logistic: bool) -> Expected:
+    """Any model and any missing answers, by products of people x items and items x nodes matrices."""
+    people, items = answers.right.shape
+    z = logits(x, nodes)
+    if logistic:
+        log_wrong, log_odds = -softplus(z), None
+    else:
+        p = curve(x, torch.sigmoid(z))
+        log_wrong = torch.log1p(-p)
+        log_odds = p.log() - log_wrong
+    complete = answers.answered is None
+    trials = torch.zeros_like(z)
+    sums = torch.zeros_like(x[:, :2] if logistic else z)
+    weight, log_marginal = torch.zeros_like(nodes), 0.0
+    theta, variance = (torch.empty(people, dtype=x.dtype, device=x.device) for _ in range(2))
+    for part, right, right_t, answered, answered_t in answers.blocks(items + 2 * len(nodes), x.dtype):
+        log_joint = log_weights + (log_wrong.sum(0) if complete else answered @ log_wrong)
+        if logistic:
+            score = right @ x[:, :2]
+            log_joint = log_joint + score[:, :1] * nodes + score[:, 1:]
+        else:
+            log_joint = log_joint + right @ log_odds
+        own = posterior_of(log_joint, nodes)
+        theta[part], variance[part] = own.theta, own.variance
+        weight += own.weight.sum(0)
+        log_marginal += float(own.log_marginal.sum())
+        if not complete:
+            trials += answered_t @ own.weight
+        sums += right_t @ (torch.stack([own.theta, torch.ones_like(own.theta)], 1) if logistic else own.weight)
+    return Expected(
+        log_marginal, weight if complete else trials, sums, weight / people, theta, variance.clamp(min=0).sqrt()
+    )
+
+
+def posteriors(
+    answers: Answers, x: Curves, nodes: Tensor, log_weights: Tensor
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Some people at a time: right and answered (people, items; bool, float) and their posterior on the nodes."""
+    p = curve(x, torch.sigmoid(logits(x, nodes)))
+    for _, right, _, answered, _ in answers.blocks(len(x) * 4 + len(nodes), x.dtype):
+        right, answered = (m if m is None or m.layout == torch.strided else m.to_dense() for m in (right, answered))
+        answered = torch.ones_like(right) if answered is None else answered
+        log_joint = right @ p.log() + (answered - right) @ torch.log1p(-p) + log_weights
+        yield right > 0, answered, posterior_of(log_joint, nodes).weight
+
+
+class Posterior(NamedTuple):
+    """Of people on nodes, (people, nodes); its mean, its variance, and the log of its normalising constant."""
+
+    weight: Tensor
+    theta: Tensor
+    variance: Tensor
+    log_marginal: Tensor
+
+
+def posterior_of(log_joint: Tensor, nodes: Tensor) -> Posterior:
+    log_marginal = log_joint.logsumexp(1)
+    weight = (log_joint - log_marginal[:, None]).exp_()
+    moments = weight @ torch.stack([nodes, nodes**2], 1)
+    return Posterior(weight, moments[:, 0], moments[:, 1] - moments[:, 0] ** 2, log_marginal)
+
+
+def _cubic(position: Tensor) -> tuple[Tensor, Tensor]:
+    """The four grid points around each position, and their weights in Lagrange's cubic interpolation: (4, n) each."""
+    start = position.floor()
+    t = position - start
+    down, up = t * (t - 1), (t + 1) * (t - 2)
+    weights = torch.stack([-down * (t - 2) / 6, up * (t - 1) / 2, -up * t / 2, down * (t + 1) / 6])
+    return start.long() + torch.arange(-1, 3, device=t.device)[:, None], weights
+
+
+def _chunks(items: int, nodes: int) -> Iterator[slice]:
+    """Items in work at a time."""
+    size = max(1, BLOCK // nodes)
+    return (slice(start, start + size) for start in range(0, items, size))
+
+
+def logits(x: Curves, nodes: Tensor) -> Tensor:
+    return torch.addcmul(x[:, 1:2], x[:, :1], nodes)
+
+
+def curve(x: Curves, sigmoid: Tensor) -> Tensor:
+    return (x[:, 2:3] + (x[:, 3:] - x[:, 2:3]) * sigmoid).clamp(1e-12, 1 - 1e-12)
+
+
+def scores(expected: Expected, x: Curves, nodes: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """Expected log-likelihood of each item: gradient (items, n) and Fisher information (items, n, n).
+
+    By the first n of a, g, logit c, logit d.
+    """
+    gradient = torch.empty(len(x), n, dtype=x.dtype, device=x.device)
+    information = torch.empty(len(x), n, n, dtype=x.dtype, device=x.device)
+    powers = torch.stack([nodes**2, nodes, torch.ones_like(nodes)], 1)
+    for part in _chunks(len(x), len(nodes)):
+        trials = expected.trials if expected.trials.ndim == 1 else expected.trials[part]
+        sigmoid = torch.sigmoid(logits(x[part], nodes))
+        if n == 2:
+            right = trials * sigmoid
+            gradient[part] = expected.right[part] - right @ powers[:, 1:]
+            squares = (right * (1 - sigmoid)) @ powers
+            information[part] = squares[:, [[0, 1], [1, 2]]]
+        else:
+            p = curve(x[part], sigmoid)
+            each = torch.stack(derivatives(x[part], sigmoid, nodes, n), 1)  # (items, n, nodes)
+            gradient[part] = (each @ ((expected.right[part] - trials * p) / (p * (1 - p)))[..., None])[..., 0]
+            information[part] = (each * (trials / (p * (1 - p)))[:, None]) @ each.mT
+    return gradient, information
+
+
+def derivatives(x: Curves, sigmoid: Tensor, nodes: Tensor, n: int) -> list[Tensor]:
+    """Of P by the first n of a, g, logit c, logit d: (items, nodes) each."""
+    c, d = x[:, 2:3], x[:, 3:]
+    by_logit = (d - c) * sigmoid * (1 - sigmoid)
+    return [by_logit * nodes, by_logit, c * (1 - c) * (1 - sigmoid), d * (1 - d) * sigmoid][:n]

@@ -1,0 +1,183 @@
+"""The nominal response model (Bock 1972): which wrong answer people of which ability choose.
+
+For an item with labels k, of which the gold one has slope and intercept 0,
+
+    P(label k | theta) = exp(slope_k theta + intercept_k) / sum over the item's labels.
+
+A negative slope is the usual case: the more able a person, the less likely that wrong label. Calibrated like the
+other models (`cift.marginal`), with a multinomial in place of a binomial M step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cift.expectation import BLOCK, Posterior, posterior_of
+from cift.irt import spaced
+from cift.marginal import RUNAWAY, TOLERANCE, groups_of_like_ability, solve, with_population
+
+RIDGE = 0.01  # precision of a normal prior around 0: a label that hardly anyone chose keeps finite parameters
+NEVER = -30.0  # the intercept of a label that nobody chose
+
+
+class NominalFit(NamedTuple):
+    """slope, intercept and their standard errors, (items, labels), gold first; people's EAP and its error; a report."""
+
+    slope: np.ndarray
+    intercept: np.ndarray
+    slope_se: np.ndarray
+    intercept_se: np.ndarray
+    theta: np.ndarray
+    theta_se: np.ndarray
+    report: dict
+
+
+class _Expected(NamedTuple):
+    """trials (items, nodes) and chosen (items, labels, nodes), expected counts; the posterior's summaries."""
+
+    trials: Tensor
+    chosen: Tensor
+    weight: Tensor
+    theta: Tensor
+    theta_se: Tensor
+    log_likelihood: float
+
+
+def fit(index: np.ndarray, n_labels: int, device: str = "cpu") -> NominalFit:
+    """Calibrate. index: (people, items), the chosen label, 0 the gold one, -1 missing."""
+    answers = torch.from_numpy(index.astype(np.int8)).to(device)
+    chosen = torch.stack([(answers == k).sum(0) for k in range(n_labels)], 1)
+    problem = _Problem(n_labels, chosen > 0)
+    solution = solve(answers, problem)
+    state = solution.state
+    nodes, log_weights = solution.grid
+    expected = problem.expect(answers, state, nodes, log_weights)
+    errors = problem.errors(answers, expected, state, nodes)
+    y = problem.parameters(state)
+    sign = 1.0
+    if float((y[:, 1:, 0] * chosen[:, 1:]).sum()) > 0:  # the able are those who choose the gold labels
+        sign = -1.0
+    report = {
+        "log_likelihood": expected.log_likelihood,
+        "iterations": solution.iterations,
+        "converged": solution.change < TOLERANCE,
+        "largest_change": solution.change,
+        "nodes": len(nodes),
+        "priors": {"slope, intercept": [0.0, RIDGE**-0.5]},
+    }
+    parts = (sign * y[..., 0], y[..., 1], errors[..., 0], errors[..., 1], sign * expected.theta, expected.theta_se)
+    return NominalFit(*(part.cpu().numpy() for part in parts), report)
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """What is estimated, for `cift.marginal.solve`: slope and intercept of each item's labels but the gold one, flat.
+
+    used: (items, labels), whether anyone chose the label; the others stay at slope 0, intercept NEVER.
+    """
+
+    n_labels: int
+    used: Tensor
+
+    def parameters(self, state: Tensor) -> Tensor:
+        """(items, labels, 2): slope and intercept, gold first with zeros."""
+        y = state.reshape(-1, self.n_labels - 1, 2)
+        return torch.cat([torch.zeros_like(y[:, :1]), y], 1)
+
+    def log_curves(self, state: Tensor, nodes: Tensor) -> Tensor:
+        """log P of each label: (items, labels, nodes)."""
+        y = self.parameters(state)
+        return (y[..., :1] * nodes + y[..., 1:]).log_softmax(1)
+
+    def start(self, answers: Tensor) -> Tensor:
+        share = torch.stack([(answers == k).double().mean(0) for k in range(self.n_labels)], 1).clamp(min=0.005)
+        intercept = (share[:, 1:] / share[:, :1]).log().clamp(-4, 4)
+        y = torch.stack([torch.full_like(intercept, -1.0), intercept], -1)
+        y[~self.used[:, 1:]] = y.new_tensor([0.0, NEVER])
+        return y.flatten()
+
+    def quadrature(self, answers: Tensor, state: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        coarse = torch.linspace(-6, 6, 49, dtype=state.dtype, device=state.device)
+        p, slope = self.log_curves(state, coarse).exp(), self.parameters(state)[..., :1]
+        information = (p * slope**2).sum(1) - (p * slope).sum(1) ** 2
+        return spaced(float(information.sum(0).max()))
+
+    def expect(self, answers: Tensor, state: Tensor, nodes: Tensor, log_weights: Tensor) -> _Expected:
+        log_p = self.log_curves(state, nodes)
+        people, items = answers.shape
+        chosen, trials = torch.zeros_like(log_p), torch.zeros_like(log_p[:, 0])
+        posteriors: list[Posterior] = []
+        weight = torch.zeros_like(nodes)
+        rows = max(1, BLOCK // (items + 2 * len(nodes)))
+        for start in range(0, people, rows):
+            block = answers[start : start + rows]
+            which = [(block == k).to(state.dtype) for k in range(self.n_labels)]
+            own = posterior_of(log_weights + sum(one @ log_p[:, k] for k, one in enumerate(which)), nodes)
+            for k, one in enumerate(which):
+                chosen[:, k] += one.T @ own.weight
+            weight += own.weight.sum(0)
+            posteriors.append(own)
+        trials = chosen.sum(1)
+        theta = torch.cat([own.theta for own in posteriors])
+        variance = torch.cat([own.variance for own in posteriors])
+        log_likelihood = float(sum(own.log_marginal.sum() for own in posteriors))
+        return _Expected(trials, chosen, weight / people, theta, variance.clamp(min=0).sqrt(), log_likelihood)
+
+    def scores(self, expected: _Expected, state: Tensor, nodes: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradient (items, 2 (labels - 1)) and information of each item's expected log-likelihood, less the ridge."""
+        p = self.log_curves(state, nodes).exp()[:, 1:]
+        powers = torch.stack([nodes, torch.ones_like(nodes)], 1)
+        gradient = (expected.chosen[:, 1:] - expected.trials[:, None] * p) @ powers
+        information = torch.einsum("jklq,qm,qn->jkmln", _spread(p) * expected.trials[:, None, None], powers, powers)
+        return self._with_ridge(gradient.flatten(1), information.flatten(3).flatten(1, 2), state)
+
+    def _with_ridge(self, gradient: Tensor, information: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """The prior added; what belongs to a label that nobody chose stays where it is."""
+        fixed = ~self.used[:, 1:].repeat_interleave(2, 1)
+        gradient = (gradient - RIDGE * state.reshape(gradient.shape)).masked_fill(fixed, 0.0)
+        information = information.masked_fill(fixed[:, :, None] | fixed[:, None, :], 0.0)
+        return gradient, information + torch.diag_embed(torch.where(fixed, 1.0, RIDGE))
+
+    def step(self, answers: Tensor, nodes: Tensor, log_weights: Tensor, state: Tensor) -> Tensor:
+        expected = self.expect(answers, state, nodes, log_weights)
+        gradient, information = self.scores(expected, state, nodes)
+        y = state.reshape(-1, self.n_labels - 1, 2).clone()
+        y += torch.linalg.solve(information, gradient).clamp(-1, 1).reshape(y.shape)
+        center = expected.weight @ nodes
+        unit = (expected.weight @ (nodes - center) ** 2).sqrt()
+        y[..., 1] += y[..., 0] * center
+        y[..., 0] *= unit
+        return y.flatten()
+
+    def ran_away(self, state: Tensor) -> bool:
+        return bool(state[::2].abs().max() > RUNAWAY)
+
+    def errors(self, answers: Tensor, expected: _Expected, state: Tensor, nodes: Tensor) -> Tensor:
+        """Standard errors of slope and intercept, (items, labels, 2), as in `cift.marginal`; 0 where fixed."""
+        _, information = self.scores(expected, state, nodes)
+        member, theta = groups_of_like_ability(expected.theta)
+        answered = (answers >= 0).to(member.dtype).T @ member / member.sum(0)
+        variance = answered * (member.T @ expected.theta_se**2)
+        y = self.parameters(state)
+        p, slope = self.log_curves(state, theta).exp(), y[..., :1]
+        by_theta = (p * (slope - (p * slope).sum(1, keepdim=True)))[:, 1:]  # of each label's curve
+        powers = torch.stack([theta, torch.ones_like(theta)])
+        moved = (by_theta[:, :, None] * powers * variance.sqrt()[:, None, None]).flatten(1, 2)
+        information = information - moved @ moved.mT
+        information[:, ::2, ::2] -= (_spread(p[:, 1:]) * variance[:, None, None]).sum(-1)  # the noise of the answers
+        mean, sd = torch.zeros_like(y[:, 1:]), torch.zeros_like(y[:, 1:])
+        mean[..., 1], sd[..., 0] = y[:, 1:, 0], y[:, 1:, 0]
+        covariance = with_population(torch.linalg.inv(information), mean.flatten(1), sd.flatten(1), len(answers))
+        errors = covariance.diagonal(dim1=1, dim2=2).clamp(min=0).sqrt()
+        errors = errors.masked_fill(~self.used[:, 1:].repeat_interleave(2, 1), 0.0).reshape(mean.shape)
+        return torch.cat([torch.zeros_like(errors[:, :1]), errors], 1)
+
+
+def _spread(p: Tensor) -> Tensor:
+    """Covariance of the indicators of the chosen label, P_k (k = l) - P_k P_l: (items, labels, labels, nodes)."""
+    return torch.diag_embed(p.mT).permute(0, 2, 3, 1) - p[:, :, None] * p[:, None]
