@@ -1,31 +1,36 @@
 """Item response models: the curve of an item, its information, and the calibration of a scale.
 
-The model is the two-parameter logistic (2PL; Birnbaum 1968)
+Answers that are right or wrong follow a logistic model (Birnbaum 1968; Barton & Lord 1981)
 
-    P(correct | theta) = sigmoid(a (theta - b)),        theta ~ N(0, 1) in the population,
+    P(right | theta) = c + (d - c) sigmoid(a (theta - b)),        theta ~ N(0, 1) in the population,
 
-with `a` the discrimination and `b` the difficulty of an item. The bank keeps columns for a lower
-asymptote `c` and an upper asymptote `d` as well, 0 and 1 under the 2PL. Fixing the population at
-N(0, 1) fixes origin and unit of the scale; the sign is chosen so that most items have a > 0.
+with `a` the discrimination, `b` the difficulty, `c` and `d` the lower and upper asymptote of an item: 4PL. The 3PL has
+d = 1, the 2PL c = 0 as well, the 1PL one `a` for all items. The nominal model (`cift.nominal`) is of raw labels. The
+population N(0, 1) fixes origin and unit of the scale; its sign is chosen so that most items have a > 0. A single item
+may have a < 0: the able then get it wrong, so look at its gold label.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import warnings
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit, logsumexp
+from scipy.special import chdtrc, expit, logsumexp
 
 from cift import __version__
 from cift.errors import InputError
 from cift.files import write_text
 
 PARAMETERS = ["a", "b", "c", "d"]
-SLOPE_SD = 0.5  # of log a between the items of a scale, for method "map"
+MODELS = ("1pl", "2pl", "3pl", "4pl", "nominal")
+METHODS = ("mml", "map", "py-irt")
+SPARSE_ITEM = 30  # answers: an item with fewer has no slope to speak of without a prior
 
 
 @dataclass(frozen=True)
@@ -49,9 +54,12 @@ class Priors:
 class ItemBank:
     """A calibrated scale.
 
-    items: one row an item, with `item_id`, `a`, `b`, `c`, `d` and the standard errors `a_se`, `b_se`.
+    items: one row an item, with `item_id`, `a`, `b`, `c`, `d` and their standard errors `a_se` to `d_se` (0 where the
+        model fixes them). Of a nominal scale: one row an item and label, gold label first, with `item_id`, `label`,
+        `slope`, `intercept` and their standard errors; a label that nobody chose has no row.
     population: one row a respondent (index), with `theta` and `theta_se` (EAP).
-    info: scale name, model, method, counts, log-likelihood, convergence, items left out, versions.
+    info: scale name, model, method, counts, log-likelihood, AIC, BIC, convergence, priors, items left out, what was
+        done instead of what was asked (`notes`), a hash of the data, versions.
     """
 
     items: pd.DataFrame
@@ -78,24 +86,36 @@ class ItemBank:
 
 
 def probability(theta: np.ndarray, items: pd.DataFrame) -> np.ndarray:
-    """P(correct) for each ability and item: array (len(theta), len(items)).
-
-    c + (d - c) sigmoid(a (theta - b)); with c = 0 and d = 1 the 2PL (Birnbaum 1968).
-    """
+    """P(right) for each ability and item, (len(theta), len(items)); of a nominal scale each row's label."""
+    theta = np.asarray(theta, float)[:, None]
+    if "label" in items:
+        z = theta * items["slope"].to_numpy(float) + items["intercept"].to_numpy(float)
+        first, item = _first_rows(items)
+        z = np.exp(z - np.maximum.reduceat(z, first, axis=1)[:, item])
+        return z / np.add.reduceat(z, first, axis=1)[:, item]
     a, b, c, d = (items[name].to_numpy(float) for name in PARAMETERS)
-    return c + (d - c) * expit(a * (np.asarray(theta, float)[:, None] - b))
+    return c + (d - c) * expit(a * (theta - b))
 
 
 def information(theta: np.ndarray, items: pd.DataFrame) -> np.ndarray:
-    """Fisher information of each item at each ability: array (len(theta), len(items)).
+    """Fisher information of each item at each ability: (len(theta), items).
 
-    P'^2 / (P (1 - P)); for the 2PL this is a^2 P (1 - P). Its sum over items is 1 / SE^2 of the
-    maximum-likelihood ability.
+    P'^2 / (P (1 - P)); for the 2PL this is a^2 P (1 - P). Of a nominal item, the variance of the slope over its
+    labels. Its sum over items is 1 / SE^2 of the maximum-likelihood ability.
     """
     p = np.clip(probability(theta, items), 1e-12, 1 - 1e-12)
+    if "label" in items:
+        slope, (first, _) = items["slope"].to_numpy(float), _first_rows(items)
+        return np.add.reduceat(p * slope**2, first, axis=1) - np.add.reduceat(p * slope, first, axis=1) ** 2
     a, _, c, d = (items[name].to_numpy(float) for name in PARAMETERS)
     slope = a * (p - c) * (d - p) / (d - c)
     return slope**2 / (p * (1 - p))
+
+
+def _first_rows(items: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Of a nominal item table: each item's first row, and each row's item."""
+    starts = items["item_id"].ne(items["item_id"].shift()).to_numpy()
+    return np.flatnonzero(starts), np.cumsum(starts) - 1
 
 
 def quadrature(abcd: np.ndarray, answered: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
@@ -119,249 +139,251 @@ def spaced(most_information: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def grid(items: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """`quadrature` for an item table."""
-    return quadrature(items[PARAMETERS].to_numpy(float))
+    """Nodes and log weights that are fine enough for an item table."""
+    return spaced(information(np.linspace(-6.0, 6.0, 49), items).sum(axis=1).max())
 
 
-def posterior(scored: pd.DataFrame, items: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def posterior(responses: pd.DataFrame, items: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Nodes, each person's posterior of ability on them, (people, nodes), and log marginal likelihood.
 
-    scored: 1, 0 or missing; columns are the bank's `item_id`s, in the bank's order. A missing answer
-    says nothing: it drops out of the product over items.
+    responses: 1, 0 or missing, columns the items in their table's order; of a nominal scale the labels themselves.
+    A missing answer says nothing: it drops out of the product over items.
     """
     nodes, log_weights = grid(items)
-    answered = scored.notna().to_numpy()
-    correct = np.where(answered, scored.to_numpy(float), 0.0)
-    p = np.clip(probability(nodes, items), 1e-12, 1 - 1e-12)
-    log_joint = correct @ np.log(p).T + (answered - correct) @ np.log1p(-p).T + log_weights
+    log_p = np.log(np.clip(probability(nodes, items), 1e-12, 1 - 1e-12))
+    if "label" in items:
+        chosen = responses[items["item_id"]].to_numpy(object) == items["label"].to_numpy(object)
+        log_joint = chosen.astype(float) @ log_p.T + log_weights
+    else:
+        answered = responses.notna().to_numpy()
+        right = np.where(answered, responses.to_numpy(float), 0.0)
+        log_wrong = np.log1p(-np.exp(log_p))
+        log_joint = right @ (log_p - log_wrong).T + log_weights
+        log_joint += log_wrong.sum(axis=1) if answered.all() else answered.astype(float) @ log_wrong.T
     log_marginal = logsumexp(log_joint, axis=1)
     return nodes, np.exp(log_joint - log_marginal[:, None]), log_marginal
 
 
-def calibrate(scored: pd.DataFrame, scale: str = "scale", method: str = "mml", seed: int = 0) -> ItemBank:
-    """Fit a 2PL to scored responses and return the item bank.
+def calibrate(
+    responses: pd.DataFrame,
+    scale: str = "scale",
+    model: str = "2pl",
+    method: str = "mml",
+    seed: int = 0,
+    gold: pd.Series | None = None,
+    priors: Priors | None = None,
+    device: str = "cpu",
+) -> ItemBank:
+    """Fit an item response model to responses and return the item bank.
 
-    scored: one row a respondent, one column an item, cells 1, 0 or missing.
-    method: "mml", marginal maximum likelihood by EM (Bock & Aitkin 1981); "map", the same with the
-        prior log a ~ N(m, SLOPE_SD^2), m being the items' mean, for crowds too small to fix a slope
-        without it (it takes every item to discriminate in the same direction); "py-irt", the
-        hierarchical Bayesian fit of the py-irt package (Lalor & Rodriguez 2023), Python below 3.12.
-        Only that uses the seed.
+    responses: one row a respondent, one column an item; cells 1, 0 or missing; for the nominal model labels or
+        missing, with `gold` the right one of each item.
+    model: "1pl", "2pl", "3pl", "4pl" or "nominal".
+    method: "mml", marginal maximum likelihood by EM (Bock & Aitkin 1981; c and d have priors all the same);
+        "map", with priors on log a and b too, whose means and sds are estimated from the items unless `priors` names
+        them (empirical Bayes; every a is then positive);
+        "py-irt", the hierarchical Bayesian fit of the py-irt package (Lalor & Rodriguez 2023) for 1PL and 2PL, on
+        Python below 3.12; only that uses the seed.
+    device: where the tensors are, "cpu" or "cuda".
 
-    Items on which everyone gave the same result have no finite difficulty: they are left out, with a
-    warning, and listed under `info["left_out"]`. Raises InputError for cells other than 1, 0 or
-    missing, and for fewer than two respondents or items.
+    Where maximum likelihood has nothing to hold on to (half of the items with fewer than SPARSE_ITEM answers, or a
+    slope that grows without end), "mml" becomes "map", with a warning and a line in `info["notes"]`. Items on which
+    everyone gave the same result have no finite difficulty: they are left out, with a warning, and listed under
+    `info["left_out"]`. Respondents without any answer stay in the population at its mean and change nothing else.
+
+    Raises InputError for an unknown model or method, cells of another kind, fewer than two respondents or items.
     """
-    from cift.ability import eap
+    for what, value, known in (("model", model, MODELS), ("method", method, METHODS)):
+        if value not in known:
+            raise InputError(f"{what} {value!r}: unknown; choose from {', '.join(known)}")
+    if model == "nominal":
+        if gold is None or method != "mml":
+            raise InputError("model 'nominal': give the items' gold labels as gold=, and method 'mml'")
+        return _calibrate_nominal(responses, gold, scale, device)
+    right, answered = _as_right(responses, scale)
+    keep, usable = _usable(right, answered, list(responses.columns), scale)
+    left_out = [item for item, kept in zip(responses.columns, usable, strict=True) if not kept]
+    items = [item for item, kept in zip(responses.columns, usable, strict=True) if kept]
+    if left_out or not keep.all():
+        right = right[np.ix_(keep, usable)]
+        answered = None if answered is None else answered[np.ix_(keep, usable)]
+        if answered is not None and answered.all():
+            answered = None
+    notes: list[str] = []
+    if method == "py-irt":
+        from cift.bayes import fit as bayes
 
-    methods = {"mml": _fit_mml, "map": _fit_map, "py-irt": _fit_py_irt}
-    if method not in methods:
-        raise InputError(f"method {method!r}: unknown; choose from {', '.join(methods)}")
-    scored, left_out = _usable(scored, scale)
-    a, b, a_se, b_se, fit = methods[method](scored, seed)
-    if np.sum(np.sign(a)) < 0:
-        a, b = -a, -b
-    items = pd.DataFrame(
-        {"item_id": list(scored.columns), "a": a, "b": b, "c": 0.0, "d": 1.0, "a_se": a_se, "b_se": b_se}
-    )
-    info = {
+        a, b, a_se, b_se, report = bayes(right, answered, model, seed)
+        zero = np.zeros_like(a)
+        estimates, errors = np.stack([a, b, zero, zero + 1], 1), np.stack([a_se, b_se, zero, zero], 1)
+    else:
+        method, fitted = _fit(right, answered, model, method, priors or Priors(), device, notes, scale)
+        estimates, errors, report = fitted.items, fitted.errors, fitted.report
+    theta, theta_se = (fitted.theta, fitted.theta_se) if method != "py-irt" else (None, None)
+    if (estimates[:, 0] < 0).sum() * 2 > len(estimates):
+        estimates = estimates * [-1, -1, 1, 1]
+        theta = None if theta is None else -theta
+    table = pd.DataFrame(np.hstack([estimates, errors]), columns=PARAMETERS + [f"{name}_se" for name in PARAMETERS])
+    table.insert(0, "item_id", items)
+    _warn_of_negative(table, scale, notes)
+    if theta is None:
+        scored = pd.DataFrame(np.where(1 if answered is None else answered, right, np.nan), columns=items)
+        nodes, weight, log_marginal = posterior(scored, table)
+        theta = weight @ nodes
+        theta_se = np.sqrt((weight * (nodes - theta[:, None]) ** 2).sum(axis=1))
+        report["log_likelihood"] = float(log_marginal.sum())
+    population = pd.DataFrame({"theta": 0.0, "theta_se": 1.0}, index=responses.index)
+    population.loc[keep, ["theta", "theta_se"]] = np.column_stack([theta, theta_se])
+    n_parameters = {"1pl": len(items) + 1, "2pl": 2 * len(items), "3pl": 3 * len(items), "4pl": 4 * len(items)}[model]
+    info = _info(scale, model, method, [right, answered], n_parameters, left_out, report, notes)
+    return ItemBank(table, population, info)
+
+
+def _fit(right, answered, model, method, priors, device, notes, scale):
+    """The fit by "mml" or "map", and which of the two it was in the end."""
+    from cift import marginal
+    from cift.expectation import Answers
+
+    answers = Answers.of(right, answered, device)
+    n = len(right) if answered is None else np.median(answered.sum(axis=0))
+    why = f"half of the items have {n:.0f} answers or fewer" if n < SPARSE_ITEM else None
+    if method == "mml" and not why:
+        fitted = marginal.fit(answers, model, priors, pooled=False)
+        if fitted.report["converged"]:
+            return "mml", fitted
+        why = "a slope grows without end" if fitted.report["ran_away"] else "the iteration did not settle"
+    if why and method == "mml":
+        notes.append(f"{why}: maximum likelihood would fail, so log a and b got priors estimated from the items (map)")
+        warnings.warn(f"{scale}: {notes[-1]}", stacklevel=4)
+    fitted = marginal.fit(answers, model, priors, pooled=True)
+    if not fitted.report["converged"]:
+        notes.append(f"not converged, largest change {fitted.report['largest_change']:.1e}")
+        warnings.warn(f"{scale}: {notes[-1]}", stacklevel=4)
+    return "map", fitted
+
+
+def _calibrate_nominal(responses: pd.DataFrame, gold: pd.Series, scale: str, device: str) -> ItemBank:
+    from cift import nominal
+
+    missing = [item for item in responses.columns if item not in gold.index]
+    if missing:
+        raise InputError(f"{scale}: item {missing[0]!r} has no gold label; add it to gold, or drop the column")
+    cells = responses.to_numpy(object)
+    right = gold.loc[list(responses.columns)].to_numpy(object)
+    answered = responses.notna().to_numpy()
+    labels = sorted(set(cells[answered]) | set(right), key=str)
+    index = np.full(cells.shape, -1, np.int8)
+    names = np.empty((len(right), len(labels)), object)  # each item's labels, gold first
+    for j, label in enumerate(right):
+        names[j] = [label, *(other for other in labels if other != label)]
+        for k, name in enumerate(names[j]):
+            index[cells[:, j] == name, j] = k
+    keep, usable = _usable((index == 0).astype(np.uint8), answered.astype(np.uint8), list(responses.columns), scale)
+    left_out = [item for item, kept in zip(responses.columns, usable, strict=True) if not kept]
+    index, names = index[np.ix_(keep, usable)], names[usable]
+    fitted = nominal.fit(index, len(labels), device)
+    chosen = np.stack([(index == k).any(axis=0) for k in range(len(labels))], 1)
+    chosen[:, 0] = True
+    items = np.repeat(responses.columns[usable].to_numpy(object), chosen.sum(axis=1))
+    columns = ("slope", "intercept", "slope_se", "intercept_se")
+    table = pd.DataFrame({"item_id": items, "label": names[chosen]} | {name: getattr(fitted, name)[chosen] for name in columns})
+    population = pd.DataFrame({"theta": 0.0, "theta_se": 1.0}, index=responses.index)
+    population.loc[keep, ["theta", "theta_se"]] = np.column_stack([fitted.theta, fitted.theta_se])
+    n_parameters = 2 * (len(table) - len(names))
+    return ItemBank(table, population, _info(scale, "nominal", "mml", [index, None], n_parameters, left_out, fitted.report, []))
+
+
+def _as_right(responses: pd.DataFrame, scale: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """Right and answered as uint8 arrays, people x items; answered is None where nothing is missing."""
+    values = responses.to_numpy()
+    if values.dtype.kind == "O":
+        values = responses.apply(pd.to_numeric, errors="coerce").to_numpy(float, na_value=np.nan)
+        values[responses.notna().to_numpy() & np.isnan(values)] = -1
+    right = np.ascontiguousarray(values == 1).view(np.uint8)
+    answered = None if values.dtype.kind in "biu" else ~np.isnan(values)
+    known = right.view(bool) | (values == 0)
+    bad = ~known if answered is None else answered & ~known
+    if bad.any():
+        row, column = np.argwhere(bad)[0]
+        raise InputError(
+            f"{scale}: respondent {responses.index[row]!r}, item {responses.columns[column]!r}: "
+            f"{responses.to_numpy(object)[row, column]!r} is not 1, 0 or missing; "
+            "score raw labels with cift.crowds.score first"
+        )
+    if answered is None or answered.all():
+        return right, None
+    return right, np.ascontiguousarray(answered).view(np.uint8)
+
+
+def _usable(
+    right: np.ndarray, answered: np.ndarray | None, items: list, scale: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which respondents answered anything, and which items have right and wrong answers; warns of the others."""
+    keep = np.ones(len(right), bool) if answered is None else answered.any(axis=1)
+    n = len(right) if answered is None else answered.sum(axis=0, dtype=np.int64)
+    n_right = right.sum(axis=0, dtype=np.int64)
+    usable = (n_right > 0) & (n_right < n)
+    if not usable.all():
+        names = [str(item) for item, kept in zip(items, usable, strict=True) if not kept]
+        more = f" and {len(names) - 20} more" if len(names) > 20 else ""
+        warnings.warn(
+            f"{scale}: left out {', '.join(names[:20])}{more}: all answers are alike, so the item has no finite difficulty",
+            stacklevel=4,
+        )
+    if keep.sum() < 2 or usable.sum() < 2:
+        raise InputError(f"{scale}: {keep.sum()} respondents and {usable.sum()} usable items; need two of each")
+    return keep, usable
+
+
+def _warn_of_negative(table: pd.DataFrame, scale: str, notes: list[str]) -> None:
+    negative = table.loc[table["a"] + 1.96 * table["a_se"] < 0, "item_id"].astype(str)
+    if len(negative):
+        notes.append(f"a < 0 for {', '.join(negative)}: the able get them wrong; check their gold labels")
+        warnings.warn(f"{scale}: {notes[-1]}", stacklevel=3)
+
+
+def _info(scale, model, method, data, n_parameters, left_out, report, notes) -> dict:
+    digest = hashlib.sha256()
+    for part in data:
+        digest.update(b"complete" if part is None else np.ascontiguousarray(part).data)
+    people, items = data[0].shape
+    fit_measures = {}
+    if method == "mml":  # they compare maximised likelihoods
+        deviance = -2 * report["log_likelihood"]
+        fit_measures = {"aic": deviance + 2 * n_parameters, "bic": deviance + np.log(people) * n_parameters}
+    return {
         "scale": scale,
-        "model": "2pl",
+        "model": model,
         "method": method,
-        "respondents": len(scored),
-        "left_out": left_out,
-        "cift": __version__,
-        **fit,
+        "respondents": people,
+        "items": items,
+        "left_out": [str(item) for item in left_out],
+        "population": "theta ~ N(0, 1)",
+        "n_parameters": n_parameters,
+        **report,
+        **{name: float(value) for name, value in fit_measures.items()},
+        "notes": notes,
+        "data_sha256": digest.hexdigest(),
+        "versions": {"cift": __version__, "numpy": np.__version__, "torch": version("torch")},
     }
-    population = eap(scored, ItemBank(items, pd.DataFrame(), info))[["theta", "theta_se"]]
-    return ItemBank(items, population, info)
 
 
-def _usable(scored: pd.DataFrame, scale: str) -> tuple[pd.DataFrame, list[str]]:
-    values = scored.apply(pd.to_numeric, errors="coerce")
-    bad = (values.isna() & scored.notna()) | (values.notna() & ~values.isin([0, 1]))
-    if bad.to_numpy().any():
-        row, column = np.argwhere(bad.to_numpy())[0]
-        raise InputError(
-            f"{scale}: respondent {scored.index[row]!r}, item {scored.columns[column]!r}: "
-            f"{scored.to_numpy(object)[row, column]!r} is not 1, 0 or missing; score raw labels with cift.crowds.score first"
-        )
-    constant = values.nunique() < 2
-    left_out = [str(item) for item in values.columns[constant]]
-    if left_out:
-        warnings.warn(
-            f"{scale}: left out {', '.join(left_out)}: all answers are alike, so the item has no finite difficulty",
-            stacklevel=3,
-        )
-    values = values.loc[:, ~constant]
-    if min(values.shape) < 2:
-        raise InputError(f"{scale}: {values.shape[0]} respondents and {values.shape[1]} usable items; need two of each")
-    return values, left_out
+def compare(*banks: ItemBank) -> pd.DataFrame:
+    """Likelihood-ratio tests of nested models of the same data, the smallest first.
 
-
-def _fit_mml(scored: pd.DataFrame, seed: int, pooled: bool = False):
-    """EM over the quadrature nodes; a vectorised Newton step for all items at once is the M step.
-
-    Works on slope a and intercept g = -a b, in which each item's expected log-likelihood is concave.
-    pooled: with a normal prior on log a, centred on the items' mean rather than on a fixed value, because
-    many items pulled to a fixed slope would move the unit of the scale away from theta ~ N(0, 1).
+    Returns a row a bank: `model`, `log_likelihood`, `n_parameters`, `aic`, `bic`, and against the row above `chi2`,
+    `df`, `p`. With priors on c or d the likelihood is not quite at its maximum, and the test is conservative.
+    Raises InputError where the banks are not of the same data, or not by maximum likelihood.
     """
-    tolerance, max_iterations = 1e-6, 2000
-    answered = scored.notna().to_numpy().astype(float)
-    correct = np.nan_to_num(scored.to_numpy(float))
-    share = np.clip(correct.sum(0) / answered.sum(0), 0.02, 0.98)
-    x = np.stack([np.ones(len(share)), np.log(share / (1 - share))], 1)  # (items, 2): a, g
-    change, iterations = np.inf, 0
-    while change >= tolerance and iterations < max_iterations:
-        iterations += 1
-        nodes, weight, log_marginal = posterior(scored, _as_items(x))
-        trials, right = answered.T @ weight, correct.T @ weight  # expected counts, (items, nodes)
-        design = np.stack([nodes, np.ones_like(nodes)], 1)  # (nodes, 2)
-        before = x
-        for _ in range(3):
-            x = _newton_step(x, design, trials, right, pooled)
-        # parameter expansion (Liu, Rubin & Wu 1998): let the population's mean and variance be free for this
-        # step, then express the items in its units; origin and unit of long scales settle much sooner
-        people = weight.mean(axis=0)
-        center = people @ nodes
-        unit = np.sqrt(people @ (nodes - center) ** 2)
-        x = np.stack([x[:, 0] * unit, x[:, 1] + x[:, 0] * center], 1)
-        change = np.abs(x - before).max()
-    if change >= tolerance:
-        warnings.warn(
-            f"calibration stopped at {max_iterations} iterations, largest change {change:.1e}; "
-            "with so few answers, method='map' may be better",
-            stacklevel=3,
-        )
-    a_se, b_se = _standard_errors(answered, correct, nodes, weight, x, (SLOPE_SD * x[:, 0]) ** -2 if pooled else 0.0)
-    fit = {
-        "log_likelihood": float(log_marginal.sum()),
-        "iterations": iterations,
-        "converged": bool(change < tolerance),
-    }
-    return x[:, 0], -x[:, 1] / x[:, 0], a_se, b_se, fit
-
-
-def _newton_step(x, design, trials, right, pooled: bool) -> np.ndarray:
-    """One Newton step of every item towards its expected log-likelihood's maximum, never downhill.
-
-    x: (items, 2), a and g. design: (nodes, 2). trials, right: expected counts, (items, nodes).
-    """
-    log_a_mean = np.log(x[:, 0]).mean() if pooled else 0.0
-
-    def objective(x: np.ndarray) -> np.ndarray:
-        logit = x @ design.T
-        prior = ((np.log(x[:, 0]) - log_a_mean) / SLOPE_SD) ** 2 / 2 if pooled else 0.0
-        return (right * logit - trials * np.logaddexp(0, logit)).sum(axis=1) - prior
-
-    p = expit(x @ design.T)
-    gradient = (right - trials * p) @ design
-    hessian = np.einsum("jq,qk,ql->jkl", trials * p * (1 - p), design, design, optimize=True)
-    if pooled:  # the same step in log a, where the prior is normal
-        gradient[:, 0] = x[:, 0] * gradient[:, 0] - (np.log(x[:, 0]) - log_a_mean) / SLOPE_SD**2
-        hessian[:, 0, :] *= x[:, :1]
-        hessian[:, :, 0] *= x[:, :1]
-        hessian[:, 0, 0] += SLOPE_SD**-2
-    step = np.linalg.solve(hessian + 1e-9 * np.eye(2), gradient[..., None])[..., 0]
-    step /= np.maximum(1, np.abs(step).max(axis=1, keepdims=True))
-    start, best = objective(x), x
-    for _ in range(10):  # far from the optimum the curvature misleads: halve the step where it went downhill
-        new = np.stack([x[:, 0] * np.exp(step[:, 0]) if pooled else x[:, 0] + step[:, 0], x[:, 1] + step[:, 1]], 1)
-        better = objective(new) >= start
-        best = np.where(better[:, None], new, best)
-        if better.all():
-            break
-        step = np.where(better[:, None], step, step / 2)
-    return best
-
-
-def _fit_map(scored: pd.DataFrame, seed: int):
-    return _fit_mml(scored, seed, pooled=True)
-
-
-def _as_items(x: np.ndarray) -> pd.DataFrame:
-    a = np.where(np.abs(x[:, 0]) < 1e-8, 1e-8, x[:, 0])
-    return pd.DataFrame({"a": a, "b": -x[:, 1] / a, "c": 0.0, "d": 1.0})
-
-
-def _standard_errors(answered, correct, nodes, weight, x, slope_precision) -> tuple[np.ndarray, np.ndarray]:
-    """Standard errors of a and b from the observed information of the marginal likelihood (Louis 1982).
-
-    Information = expected complete-data information - posterior covariance of the complete-data
-    score, over all items jointly, plus the prior's; b's follows from (a, g) by the delta method.
-    """
-    n_items = len(x)
-    design = np.stack([nodes, np.ones_like(nodes)], 1)
-    p = expit(design @ x.T)  # (nodes, items)
-    mean_score = np.stack(
-        [(weight @ u)[:, None] * correct - answered * (weight @ (u[:, None] * p)) for u in design.T], 2
-    ).reshape(len(weight), -1)  # posterior mean of each person's score, (people, 2 items)
-    matrix = mean_score.T @ mean_score
-    curvature = np.einsum("qj,qk,ql->jkl", (weight.T @ answered) * p * (1 - p), design, design, optimize=True)
-    each = np.arange(n_items)
-    blocks = matrix.reshape(n_items, 2, n_items, 2)
-    curvature[:, 0, 0] += slope_precision
-    blocks[each, :, each, :] += curvature
-    for q in range(len(nodes)):  # node by node, so that memory stays people x items
-        residual = correct - answered * p[q]
-        product = residual.T @ (weight[:, q, None] * residual)
-        blocks -= product[:, None, :, None] * np.outer(design[q], design[q])[None, :, None, :]
-    covariance = np.linalg.pinv(matrix, hermitian=True).reshape(n_items, 2, n_items, 2)[each, :, each, :]
-    a, g = x.T
-    gradient_b = np.stack([g / a**2, -1 / a], 1)
-    b_variance = np.einsum("ik,ikl,il->i", gradient_b, covariance, gradient_b)
-    return np.sqrt(np.maximum(covariance[:, 0, 0], 0)), np.sqrt(np.maximum(b_variance, 0))
-
-
-def _fit_py_irt(scored: pd.DataFrame, seed: int):
-    """Hierarchical variational fit by py-irt, brought to theta ~ N(0, 1).
-
-    py-irt ignores its own seed, filters the dataset it is given and clears Pyro's global parameter
-    store, so it gets a copy, a seeded and forked generator, and the store is put back afterwards.
-    Its hierarchical prior leaves origin and unit free: they are taken from its abilities.
-    """
-    try:
-        import pyro
-        from py_irt.config import IrtConfig
-        from py_irt.dataset import Dataset
-        from py_irt.training import IrtModelTrainer
-    except ImportError as error:
-        raise InputError(
-            "method 'py-irt': the py-irt package is not installed; it needs Python 3.11 "
-            "(pip install py-irt), or use method 'mml'"
-        ) from error
-    import torch
-
-    person, item = np.nonzero(scored.notna().to_numpy())
-    people = {f"p{i}": i for i in range(scored.shape[0])}
-    items = {f"i{j}": j for j in range(scored.shape[1])}
-    dataset = Dataset(
-        item_ids=set(items),
-        subject_ids=set(people),
-        item_id_to_ix=items,
-        ix_to_item_id={j: name for name, j in items.items()},
-        subject_id_to_ix=people,
-        ix_to_subject_id={i: name for name, i in people.items()},
-        observation_subjects=person.tolist(),
-        observation_items=item.tolist(),
-        observations=scored.to_numpy(float)[person, item].tolist(),
-        training_example=[True] * len(person),
+    banks = tuple(sorted(banks, key=lambda bank: bank.info["n_parameters"]))
+    for bank in banks:
+        if bank.info["method"] != "mml" or bank.info["model"] == "nominal":
+            raise InputError(f"{bank.info['scale']}: {bank.info['model']} by {bank.info['method']}; compare 1PL to 4PL by mml")
+        if bank.info["data_sha256"] != banks[0].info["data_sha256"]:
+            raise InputError(f"{bank.info['scale']}: fitted to other answers than {banks[0].info['scale']}; compare like with like")
+    table = pd.DataFrame(
+        [{name: bank.info[name] for name in ("model", "log_likelihood", "n_parameters", "aic", "bic")} for bank in banks]
     )
-    epochs = 2000
-    kept = pyro.get_param_store().get_state()
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        config = IrtConfig(model_type="2pl", epochs=epochs, priors="hierarchical")
-        trainer = IrtModelTrainer(data_path=Path("responses"), config=config, dataset=dataset, verbose=False)
-        try:
-            trainer.train()
-            found = {name: pyro.param(name).detach().double().numpy() for name in pyro.get_param_store()}
-        finally:
-            pyro.clear_param_store()  # set_state only adds
-            pyro.get_param_store().set_state(kept)
-    center = found["loc_ability"].mean()
-    unit = np.sqrt(found["loc_ability"].var() + (found["scale_ability"] ** 2).mean())
-    a = np.exp(found["loc_slope"]) * unit
-    b = (found["loc_diff"] - center) / unit
-    fit = {"epochs": epochs, "seed": seed, "converged": None}
-    return a, b, a * found["scale_slope"], found["scale_diff"] / unit, fit
+    table["chi2"] = (2 * table["log_likelihood"].diff()).clip(lower=0)
+    table["df"] = table["n_parameters"].diff()
+    return table.assign(p=chdtrc(table["df"], table["chi2"]))
