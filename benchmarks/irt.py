@@ -210,7 +210,7 @@ def benchmark(rows: list[Row], peers: list[str]) -> pd.DataFrame:
 
 COLUMNS = {
     "engine": "{}", "seconds": "{:.3g}", "first_call": "{:.3g}", "times_cift": "{:.4g}", "peak_mb": "{:.0f}",
-    "log_likelihood": "{:.2f}", "k": "{:.3f}", "rmse_a": "{:.3f}", "rmse_b": "{:.3f}", "rmse_theta": "{:.3f}",
+    "log_likelihood": "{:.2f}", "k": "{:.4g}", "rmse_a": "{:.3g}", "rmse_b": "{:.3g}", "rmse_theta": "{:.3g}",
     "r_b": "{:.3f}", "note": "{}",
 }  # fmt: skip
 

@@ -286,11 +286,15 @@ def _calibrate_nominal(responses: pd.DataFrame, gold: pd.Series, scale: str, dev
     chosen[:, 0] = True
     items = np.repeat(responses.columns[usable].to_numpy(object), chosen.sum(axis=1))
     columns = ("slope", "intercept", "slope_se", "intercept_se")
-    table = pd.DataFrame({"item_id": items, "label": names[chosen]} | {name: getattr(fitted, name)[chosen] for name in columns})
+    table = pd.DataFrame(
+        {"item_id": items, "label": names[chosen]} | {name: getattr(fitted, name)[chosen] for name in columns}
+    )
     population = pd.DataFrame({"theta": 0.0, "theta_se": 1.0}, index=responses.index)
     population.loc[keep, ["theta", "theta_se"]] = np.column_stack([fitted.theta, fitted.theta_se])
     n_parameters = 2 * (len(table) - len(names))
-    return ItemBank(table, population, _info(scale, "nominal", "mml", [index, None], n_parameters, left_out, fitted.report, []))
+    return ItemBank(
+        table, population, _info(scale, "nominal", "mml", [index, None], n_parameters, left_out, fitted.report, [])
+    )
 
 
 def _as_right(responses: pd.DataFrame, scale: str) -> tuple[np.ndarray, np.ndarray | None]:
@@ -315,9 +319,7 @@ def _as_right(responses: pd.DataFrame, scale: str) -> tuple[np.ndarray, np.ndarr
     return right, np.ascontiguousarray(answered).view(np.uint8)
 
 
-def _usable(
-    right: np.ndarray, answered: np.ndarray | None, items: list, scale: str
-) -> tuple[np.ndarray, np.ndarray]:
+def _usable(right: np.ndarray, answered: np.ndarray | None, items: list, scale: str) -> tuple[np.ndarray, np.ndarray]:
     """Which respondents answered anything, and which items have right and wrong answers; warns of the others."""
     keep = np.ones(len(right), bool) if answered is None else answered.any(axis=1)
     n = len(right) if answered is None else answered.sum(axis=0, dtype=np.int64)
@@ -327,7 +329,8 @@ def _usable(
         names = [str(item) for item, kept in zip(items, usable, strict=True) if not kept]
         more = f" and {len(names) - 20} more" if len(names) > 20 else ""
         warnings.warn(
-            f"{scale}: left out {', '.join(names[:20])}{more}: all answers are alike, so the item has no finite difficulty",
+            f"{scale}: left out {', '.join(names[:20])}{more}: "
+            "all answers are alike, so the item has no finite difficulty",
             stacklevel=4,
         )
     if keep.sum() < 2 or usable.sum() < 2:
@@ -378,11 +381,18 @@ def compare(*banks: ItemBank) -> pd.DataFrame:
     banks = tuple(sorted(banks, key=lambda bank: bank.info["n_parameters"]))
     for bank in banks:
         if bank.info["method"] != "mml" or bank.info["model"] == "nominal":
-            raise InputError(f"{bank.info['scale']}: {bank.info['model']} by {bank.info['method']}; compare 1PL to 4PL by mml")
+            raise InputError(
+                f"{bank.info['scale']}: {bank.info['model']} by {bank.info['method']}; compare 1PL to 4PL by mml"
+            )
         if bank.info["data_sha256"] != banks[0].info["data_sha256"]:
-            raise InputError(f"{bank.info['scale']}: fitted to other answers than {banks[0].info['scale']}; compare like with like")
+            raise InputError(
+                f"{bank.info['scale']}: fitted to other answers than {banks[0].info['scale']}; compare like with like"
+            )
     table = pd.DataFrame(
-        [{name: bank.info[name] for name in ("model", "log_likelihood", "n_parameters", "aic", "bic")} for bank in banks]
+        [
+            {name: bank.info[name] for name in ("model", "log_likelihood", "n_parameters", "aic", "bic")}
+            for bank in banks
+        ]
     )
     table["chi2"] = (2 * table["log_likelihood"].diff()).clip(lower=0)
     table["df"] = table["n_parameters"].diff()

@@ -63,6 +63,7 @@ def fit(answers: Answers, model: str, priors: Priors, pooled: bool) -> Fit:
         "log_likelihood": expected.log_likelihood,
         "iterations": solution.iterations,
         "converged": solution.change < TOLERANCE,
+        "ran_away": problem.ran_away(solution.state),
         "largest_change": solution.change,
         "nodes": len(solution.grid[0]),
         "priors": problem.in_words(solution.state),

@@ -1,0 +1,72 @@
+"""The Bayesian reference: the fit of the py-irt package (Lalor & Rodriguez 2023), made repeatable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from cift.errors import InputError
+
+EPOCHS = 2000
+
+
+def fit(
+    right: np.ndarray, answered: np.ndarray | None, model: str, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict]:
+    """Hierarchical variational fit by py-irt, brought to theta ~ N(0, 1): a, b, their posterior sds, and a report.
+
+    right, answered: (people, items), uint8; answered None where nothing is missing. model: "1pl" or "2pl" (the
+    anchors of py-irt's larger models are broken).
+
+    py-irt ignores its own seed, filters the dataset it is given and clears Pyro's global parameter
+    store, so it gets a copy, a seeded and forked generator, and the store is put back afterwards.
+    Its hierarchical prior leaves origin and unit free: they are taken from its abilities.
+    """
+    if model not in ("1pl", "2pl"):
+        raise InputError(f"method 'py-irt': model {model!r} is not to be had; choose 1pl or 2pl, or method 'mml'")
+    try:
+        import pyro
+        from py_irt.config import IrtConfig
+        from py_irt.dataset import Dataset
+        from py_irt.training import IrtModelTrainer
+    except ImportError as error:
+        raise InputError(
+            "method 'py-irt': the py-irt package is not installed; it needs Python 3.11 "
+            "(pip install py-irt), or use method 'mml'"
+        ) from error
+    import torch
+
+    person, item = np.nonzero(np.ones_like(right) if answered is None else answered)
+    people = {f"p{i}": i for i in range(right.shape[0])}
+    items = {f"i{j}": j for j in range(right.shape[1])}
+    dataset = Dataset(
+        item_ids=set(items),
+        subject_ids=set(people),
+        item_id_to_ix=items,
+        ix_to_item_id={j: name for name, j in items.items()},
+        subject_id_to_ix=people,
+        ix_to_subject_id={i: name for name, i in people.items()},
+        observation_subjects=person.tolist(),
+        observation_items=item.tolist(),
+        observations=right[person, item].astype(float).tolist(),
+        training_example=[True] * len(person),
+    )
+    kept = pyro.get_param_store().get_state()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        config = IrtConfig(model_type=model, epochs=EPOCHS, priors="hierarchical")
+        trainer = IrtModelTrainer(data_path=Path("responses"), config=config, dataset=dataset, verbose=False)
+        try:
+            trainer.train()
+            found = {name: pyro.param(name).detach().double().numpy() for name in pyro.get_param_store()}
+        finally:
+            pyro.clear_param_store()  # set_state only adds
+            pyro.get_param_store().set_state(kept)
+    center = found["loc_ability"].mean()
+    unit = np.sqrt(found["loc_ability"].var() + (found["scale_ability"] ** 2).mean())
+    slope = np.exp(found["loc_slope"]) if model == "2pl" else np.ones(right.shape[1])
+    a = slope * unit
+    a_se = a * found["scale_slope"] if model == "2pl" else np.zeros_like(a)
+    report = {"epochs": EPOCHS, "seed": seed, "converged": None}
+    return a, (found["loc_diff"] - center) / unit, a_se, found["scale_diff"] / unit, report
