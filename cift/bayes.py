@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from cift.errors import InputError
+from cift.irt import PARAMETERS, Fit, posterior
 
 EPOCHS = 2000
 
 
-def fit(
-    right: np.ndarray, answered: np.ndarray | None, model: str, seed: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict]:
-    """Hierarchical variational fit by py-irt, brought to theta ~ N(0, 1): a, b, their posterior sds, and a report.
+def fit(right: np.ndarray, answered: np.ndarray | None, model: str, seed: int) -> Fit:
+    """Hierarchical variational fit by py-irt, brought to theta ~ N(0, 1).
 
     right, answered: (people, items), uint8; answered None where nothing is missing. model: "1pl" or "2pl" (the
     anchors of py-irt's larger models are broken).
@@ -68,5 +68,15 @@ def fit(
     slope = np.exp(found["loc_slope"]) if model == "2pl" else np.ones(right.shape[1])
     a = slope * unit
     a_se = a * found["scale_slope"] if model == "2pl" else np.zeros_like(a)
-    report = {"epochs": EPOCHS, "seed": seed, "converged": None}
-    return a, (found["loc_diff"] - center) / unit, a_se, found["scale_diff"] / unit, report
+    b = (found["loc_diff"] - center) / unit
+    zero = np.zeros_like(a)
+    estimates = np.stack([a, b, zero, zero + 1], 1)
+    table = pd.DataFrame(estimates, columns=PARAMETERS).assign(item_id=list(items))
+    scored = pd.DataFrame(right, columns=list(items)).astype(float)
+    if answered is not None:
+        scored = scored.where(answered > 0)
+    nodes, weight, log_marginal = posterior(scored, table)
+    theta = weight @ nodes
+    theta_se = np.sqrt((weight * (nodes - theta[:, None]) ** 2).sum(axis=1))
+    report = {"log_likelihood": float(log_marginal.sum()), "epochs": EPOCHS, "seed": seed, "converged": None}
+    return Fit(estimates, np.stack([a_se, found["scale_diff"] / unit, zero, zero], 1), theta, theta_se, report)

@@ -73,7 +73,10 @@ class Answers:
         people, items = self.right.shape
         if self.answered is None:
             return torch.ones(items, member.shape[1], dtype=member.dtype, device=member.device)
-        counts = sum(answered_t @ member[part] for part, _, _, _, answered_t in self.blocks(items, member.dtype))
+        counts = torch.zeros(items, member.shape[1], dtype=member.dtype, device=member.device)
+        for part, _, _, _, answered_t in self.blocks(items, member.dtype):
+            assert answered_t is not None
+            counts += answered_t @ member[part]
         return counts / member.sum(0)
 
 
@@ -155,7 +158,7 @@ def _expect_any(answers: Answers, x: Curves, nodes: Tensor, log_weights: Tensor,
     people, items = answers.right.shape
     z = logits(x, nodes)
     if logistic:
-        log_wrong, log_odds = -softplus(z), None
+        log_wrong, log_odds = -softplus(z), z
     else:
         p = curve(x, torch.sigmoid(z))
         log_wrong = torch.log1p(-p)
@@ -166,7 +169,7 @@ def _expect_any(answers: Answers, x: Curves, nodes: Tensor, log_weights: Tensor,
     weight, log_marginal = torch.zeros_like(nodes), 0.0
     theta, variance = (torch.empty(people, dtype=x.dtype, device=x.device) for _ in range(2))
     for part, right, right_t, answered, answered_t in answers.blocks(items + 2 * len(nodes), x.dtype):
-        log_joint = log_weights + (log_wrong.sum(0) if complete else answered @ log_wrong)
+        log_joint = log_weights + (log_wrong.sum(0) if answered is None else answered @ log_wrong)
         if logistic:
             score = right @ x[:, :2]
             log_joint = log_joint + score[:, :1] * nodes + score[:, 1:]
@@ -176,7 +179,7 @@ def _expect_any(answers: Answers, x: Curves, nodes: Tensor, log_weights: Tensor,
         theta[part], variance[part] = own.theta, own.variance
         weight += own.weight.sum(0)
         log_marginal += float(own.log_marginal.sum())
-        if not complete:
+        if answered_t is not None:
             trials += answered_t @ own.weight
         sums += right_t @ (torch.stack([own.theta, torch.ones_like(own.theta)], 1) if logistic else own.weight)
     return Expected(
@@ -190,10 +193,10 @@ def posteriors(
     """Some people at a time: right and answered (people, items; bool, float) and their posterior on the nodes."""
     p = curve(x, torch.sigmoid(logits(x, nodes)))
     for _, right, _, answered, _ in answers.blocks(len(x) * 4 + len(nodes), x.dtype):
-        right, answered = (m if m is None or m.layout == torch.strided else m.to_dense() for m in (right, answered))
-        answered = torch.ones_like(right) if answered is None else answered
-        log_joint = right @ p.log() + (answered - right) @ torch.log1p(-p) + log_weights
-        yield right > 0, answered, posterior_of(log_joint, nodes).weight
+        x_dense = right.to_dense()
+        m_dense = torch.ones_like(x_dense) if answered is None else answered.to_dense()
+        log_joint = x_dense @ p.log() + (m_dense - x_dense) @ torch.log1p(-p) + log_weights
+        yield x_dense > 0, m_dense, posterior_of(log_joint, nodes).weight
 
 
 class Posterior(NamedTuple):

@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -48,6 +49,22 @@ class Priors:
     guessing_sd: float = 0.5
     upper: float = 0.98
     upper_sd: float = 0.5
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What an engine found.
+
+    items, errors: (items, 4), a, b, c, d and their standard errors (0 where fixed).
+    theta, theta_se: each person's EAP and its standard error.
+    report: log_likelihood, iterations, converged, largest_change, nodes, and the priors in use.
+    """
+
+    items: np.ndarray
+    errors: np.ndarray
+    theta: np.ndarray
+    theta_se: np.ndarray
+    report: dict
 
 
 @dataclass(frozen=True)
@@ -211,35 +228,35 @@ def calibrate(
             answered = None
     notes: list[str] = []
     if method == "py-irt":
-        from cift.bayes import fit as bayes
+        from cift.bayes import fit as fit_bayes
 
-        a, b, a_se, b_se, report = bayes(right, answered, model, seed)
-        zero = np.zeros_like(a)
-        estimates, errors = np.stack([a, b, zero, zero + 1], 1), np.stack([a_se, b_se, zero, zero], 1)
+        fitted = fit_bayes(right, answered, model, seed)
     else:
         method, fitted = _fit(right, answered, model, method, priors or Priors(), device, notes, scale)
-        estimates, errors, report = fitted.items, fitted.errors, fitted.report
-    theta, theta_se = (fitted.theta, fitted.theta_se) if method != "py-irt" else (None, None)
-    if (estimates[:, 0] < 0).sum() * 2 > len(estimates):
-        estimates = estimates * [-1, -1, 1, 1]
-        theta = None if theta is None else -theta
-    table = pd.DataFrame(np.hstack([estimates, errors]), columns=PARAMETERS + [f"{name}_se" for name in PARAMETERS])
+    sign = -1 if (fitted.items[:, 0] < 0).sum() * 2 > len(items) else 1
+    table = pd.DataFrame(
+        np.hstack([fitted.items * [sign, sign, 1, 1], fitted.errors]),
+        columns=PARAMETERS + [f"{name}_se" for name in PARAMETERS],
+    )
     table.insert(0, "item_id", items)
     _warn_of_negative(table, scale, notes)
-    if theta is None:
-        scored = pd.DataFrame(np.where(1 if answered is None else answered, right, np.nan), columns=items)
-        nodes, weight, log_marginal = posterior(scored, table)
-        theta = weight @ nodes
-        theta_se = np.sqrt((weight * (nodes - theta[:, None]) ** 2).sum(axis=1))
-        report["log_likelihood"] = float(log_marginal.sum())
     population = pd.DataFrame({"theta": 0.0, "theta_se": 1.0}, index=responses.index)
-    population.loc[keep, ["theta", "theta_se"]] = np.column_stack([theta, theta_se])
+    population.loc[keep, ["theta", "theta_se"]] = np.column_stack([sign * fitted.theta, fitted.theta_se])
     n_parameters = {"1pl": len(items) + 1, "2pl": 2 * len(items), "3pl": 3 * len(items), "4pl": 4 * len(items)}[model]
-    info = _info(scale, model, method, [right, answered], n_parameters, left_out, report, notes)
+    info = _info(scale, model, method, [right, answered], len(right), n_parameters, left_out, fitted.report, notes)
     return ItemBank(table, population, info)
 
 
-def _fit(right, answered, model, method, priors, device, notes, scale):
+def _fit(
+    right: np.ndarray,
+    answered: np.ndarray | None,
+    model: str,
+    method: str,
+    priors: Priors,
+    device: str,
+    notes: list[str],
+    scale: str,
+) -> tuple[str, Fit]:
     """The fit by "mml" or "map", and which of the two it was in the end."""
     from cift import marginal
     from cift.expectation import Answers
@@ -293,7 +310,9 @@ def _calibrate_nominal(responses: pd.DataFrame, gold: pd.Series, scale: str, dev
     population.loc[keep, ["theta", "theta_se"]] = np.column_stack([fitted.theta, fitted.theta_se])
     n_parameters = 2 * (len(table) - len(names))
     return ItemBank(
-        table, population, _info(scale, "nominal", "mml", [index, None], n_parameters, left_out, fitted.report, [])
+        table,
+        population,
+        _info(scale, "nominal", "mml", [index, None], len(index), n_parameters, left_out, fitted.report, []),
     )
 
 
@@ -321,10 +340,10 @@ def _as_right(responses: pd.DataFrame, scale: str) -> tuple[np.ndarray, np.ndarr
 
 def _usable(right: np.ndarray, answered: np.ndarray | None, items: list, scale: str) -> tuple[np.ndarray, np.ndarray]:
     """Which respondents answered anything, and which items have right and wrong answers; warns of the others."""
-    keep = np.ones(len(right), bool) if answered is None else answered.any(axis=1)
-    n = len(right) if answered is None else answered.sum(axis=0, dtype=np.int64)
+    keep = np.full(len(right), True) if answered is None else answered.any(axis=1)
     n_right = right.sum(axis=0, dtype=np.int64)
-    usable = (n_right > 0) & (n_right < n)
+    n = np.full_like(n_right, len(right)) if answered is None else answered.sum(axis=0, dtype=np.int64)
+    usable = np.logical_and(n_right > 0, n_right < n)
     if not usable.all():
         names = [str(item) for item, kept in zip(items, usable, strict=True) if not kept]
         more = f" and {len(names) - 20} more" if len(names) > 20 else ""
@@ -335,7 +354,7 @@ def _usable(right: np.ndarray, answered: np.ndarray | None, items: list, scale: 
         )
     if keep.sum() < 2 or usable.sum() < 2:
         raise InputError(f"{scale}: {keep.sum()} respondents and {usable.sum()} usable items; need two of each")
-    return keep, usable
+    return np.asarray(keep), np.asarray(usable)
 
 
 def _warn_of_negative(table: pd.DataFrame, scale: str, notes: list[str]) -> None:
@@ -345,11 +364,20 @@ def _warn_of_negative(table: pd.DataFrame, scale: str, notes: list[str]) -> None
         warnings.warn(f"{scale}: {notes[-1]}", stacklevel=3)
 
 
-def _info(scale, model, method, data, n_parameters, left_out, report, notes) -> dict:
+def _info(
+    scale: str,
+    model: str,
+    method: str,
+    data: Sequence[np.ndarray | None],
+    people: int,
+    n_parameters: int,
+    left_out: list,
+    report: dict,
+    notes: list[str],
+) -> dict:
     digest = hashlib.sha256()
     for part in data:
         digest.update(b"complete" if part is None else np.ascontiguousarray(part).data)
-    people, items = data[0].shape
     fit_measures = {}
     if method == "mml":  # they compare maximised likelihoods
         deviance = -2 * report["log_likelihood"]
@@ -359,7 +387,6 @@ def _info(scale, model, method, data, n_parameters, left_out, report, notes) -> 
         "model": model,
         "method": method,
         "respondents": people,
-        "items": items,
         "left_out": [str(item) for item in left_out],
         "population": "theta ~ N(0, 1)",
         "n_parameters": n_parameters,

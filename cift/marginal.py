@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from cift.expectation import Answers, Curves, Expected, curve, derivatives, expect, logits, posteriors, scores
-from cift.irt import Priors, quadrature
+from cift.irt import Fit, Priors, quadrature
 
 TOLERANCE = 1e-5  # largest change of a parameter in one iteration
 MAX_ITERATIONS = 1000
@@ -29,22 +29,6 @@ GROUPS = 100  # of people of like ability
 SLOPE_SD = 0.4  # of log a between the items of a scale: where its estimate starts, and what WORTH items say
 WORTH = 10.0
 PARAMETERS = {"1pl": 2, "2pl": 2, "3pl": 3, "4pl": 4}  # of an item: a, g, logit c, logit d
-
-
-@dataclass(frozen=True)
-class Fit:
-    """What `fit` found.
-
-    items, errors: (items, 4), a, b, c, d and their standard errors (0 where fixed).
-    theta, theta_se: each person's EAP and its standard error.
-    report: log_likelihood, iterations, converged, largest_change, nodes, and the priors in use.
-    """
-
-    items: np.ndarray
-    errors: np.ndarray
-    theta: np.ndarray
-    theta_se: np.ndarray
-    report: dict
 
 
 def fit(answers: Answers, model: str, priors: Priors, pooled: bool) -> Fit:
@@ -68,8 +52,10 @@ def fit(answers: Answers, model: str, priors: Priors, pooled: bool) -> Fit:
         "nodes": len(solution.grid[0]),
         "priors": problem.in_words(solution.state),
     }
-    items = problem.abcd(solution.state)
-    return Fit(*(part.cpu().numpy() for part in (items, errors, expected.theta, expected.theta_se)), report)
+    items, standard_errors, theta, theta_se = (
+        part.cpu().numpy() for part in (problem.abcd(solution.state), errors, expected.theta, expected.theta_se)
+    )
+    return Fit(items, standard_errors, theta, theta_se, report)
 
 
 @dataclass(frozen=True)

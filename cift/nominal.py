@@ -70,8 +70,18 @@ def fit(index: np.ndarray, n_labels: int, device: str = "cpu") -> NominalFit:
         "nodes": len(nodes),
         "priors": {"slope, intercept": [0.0, RIDGE**-0.5]},
     }
-    parts = (sign * y[..., 0], y[..., 1], errors[..., 0], errors[..., 1], sign * expected.theta, expected.theta_se)
-    return NominalFit(*(part.cpu().numpy() for part in parts), report)
+    slope, intercept, slope_se, intercept_se, theta, theta_se = (
+        part.cpu().numpy()
+        for part in (
+            sign * y[..., 0],
+            y[..., 1],
+            errors[..., 0],
+            errors[..., 1],
+            sign * expected.theta,
+            expected.theta_se,
+        )
+    )
+    return NominalFit(slope, intercept, slope_se, intercept_se, theta, theta_se, report)
 
 
 @dataclass(frozen=True)
