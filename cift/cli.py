@@ -1,4 +1,4 @@
-"""The command line: `cift case-study`, `cift notebook`, `cift doctor`. Bad input ends with one line and exit code 2."""
+"""The command line: `cift case-study`, `cift irt`, `cift notebook`, `cift doctor`. Bad input ends with one line and exit code 2."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from cift import __version__
@@ -26,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     study.add_argument("--json", type=Path, metavar="OUT", help="write the record to this file")
     study.add_argument("--figure", type=Path, metavar="STEM", help="write the figure to STEM.png and STEM.svg")
     study.set_defaults(run=_case_study)
+
+    _add_irt(commands)
 
     notebook = commands.add_parser("notebook", help="execute notebooks with a profile's parameters")
     notebook.add_argument("names", nargs="*", metavar="NAME", help="e.g. 00_start_here (default: all)")
@@ -48,6 +52,87 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("cift: stopped; finished work is kept, the same command goes on from there", file=sys.stderr)
         return 130
+
+
+_IRT = """Item response theory on a file of answers. For example:
+
+  cift irt retain answers.csv --gold key.csv --out items.csv    which items make a scale, and why the others do not
+  cift irt fit answers.csv --gold key.csv --out bank.csv        calibrate the scale
+  cift irt check answers.csv --gold key.csv                     does it hold: fit, dependence, dimensions, reliability
+  cift irt score bank.csv others.csv --out theta.csv            place people or models on it"""
+_FILES = """RESPONSES.csv: a row a respondent, a column an item, item ids in the first line, respondent ids in the first
+column. (A first column with nothing but 0, 1 and missing cells is an item, unless it is called id or the like.)
+Cells: 1 right, 0 wrong, or with --gold the labels that were chosen. Missing: empty, NA, N/A, NaN, null, ".", "-", and
+what --missing names. UTF-8; separated by comma, semicolon, tab or bar.
+
+GOLD.csv: the columns item_id and label; an item's right answer. Or lines "item label" in a .txt file."""
+
+
+def _add_irt(commands) -> None:
+    form = argparse.RawDescriptionHelpFormatter
+    irt = commands.add_parser(
+        "irt", help="calibrate, check and use a scale", description=_IRT, epilog=_FILES, formatter_class=form
+    )
+    parts = irt.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, run: str, what: str) -> argparse.ArgumentParser:
+        part = parts.add_parser(name, help=what, description=what, epilog=_FILES, formatter_class=form)
+        part.set_defaults(run=_irt, what=run)
+        if name == "score":
+            part.add_argument("bank_path", type=Path, metavar="BANK.csv", help="from `cift irt fit`; or item_id, a, b")
+        part.add_argument("path", type=Path, metavar="RESPONSES.csv", help="the answers")
+        part.add_argument("--gold", type=Path, metavar="GOLD.csv", help="right answers, where the answers are labels")
+        part.add_argument(
+            "--missing", action="append", default=[], metavar="CODE", help="a code for missing answers, e.g. 9 or -99"
+        )
+        return part
+
+    fit = add("fit", "fit", "calibrate the items and write their bank")
+    fit.add_argument("--model", default="2pl", help="1pl, 2pl (default), 3pl, 4pl, or nominal (of the labels)")
+    fit.add_argument("--method", default="mml", help="mml (default), map (priors from the items) or py-irt")
+    fit.add_argument("--scale", metavar="NAME", help="what the scale is called (default: the file's name)")
+    fit.add_argument("--seed", type=int, default=0, help="for py-irt; the other methods draw nothing (default 0)")
+    fit.add_argument("--out", type=Path, required=True, metavar="BANK.csv", help="the items; a BANK.json goes beside")
+
+    score = add("score", "score", "place respondents or models on a calibrated scale")
+    score.add_argument("--method", default="eap", help="eap (default), map, mle or wle")
+    score.add_argument("--out", type=Path, required=True, metavar="THETA.csv", help="theta, its standard error, ...")
+
+    check = add("check", "check", "does the scale hold? a report on item and person fit, dependence, dimensions")
+    check.add_argument("--model", default="2pl", help="1pl, 2pl (default), 3pl or 4pl")
+    check.add_argument("--seed", type=int, default=0, help="of the crowds simulated for the dimensions (default 0)")
+    check.add_argument("--out", type=Path, metavar="ITEMS.csv", help="write the item table, too")
+
+    retain = add("retain", "retain", "which items make a scale, and why the others do not (Lalor et al., 2016)")
+    retain.add_argument("--out", type=Path, required=True, metavar="ITEMS.csv", help="item_id, kept, reason, ...")
+
+
+def _irt(options: argparse.Namespace) -> int:
+    from cift import irt_commands
+
+    given = {name: value for name, value in vars(options).items() if name not in ("run", "what")}
+    with _warnings_in_a_line():
+        print(getattr(irt_commands, options.what)(**given))
+    return 0
+
+
+@contextmanager
+def _warnings_in_a_line() -> Iterator[None]:
+    """Each warning once, as a line on stderr."""
+    told: set[str] = set()
+
+    def show(message, category, filename, lineno, file=None, line=None) -> None:
+        text = " ".join(str(message).split())
+        if text not in told:
+            told.add(text)
+            print(f"cift: note: {text}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", FutureWarning)
+        warnings.showwarning = show
+        yield
 
 
 def _case_study(options: argparse.Namespace) -> int:

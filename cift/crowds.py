@@ -17,7 +17,7 @@ import pandas as pd
 from cift.corpora import LABELS, data_dir, load_corpus, scale_name
 from cift.errors import InputError
 from cift.fetch import fetch
-from cift.files import one_message, parse_csv, read_text
+from cift.files import delimiter_of, one_message, parse_csv, read_text
 
 _MISSING = ("", "na", "nan")
 
@@ -113,15 +113,17 @@ def _with_answers(responses: pd.DataFrame, source: object) -> pd.DataFrame:
     return responses.drop(index=silent)
 
 
-def read_gold(path: str | Path | zipfile.Path, labels: Sequence[str] = LABELS) -> pd.Series:
+def read_gold(path: str | Path | zipfile.Path, labels: Sequence[str] | None = LABELS) -> pd.Series:
     """Gold labels, item_id -> label in file order: lines "item label", or a .csv with columns item_id, label.
+
+    labels: what a label may be; None: anything. A .csv may have other separators than commas (or be called .tsv).
 
     InputError, one message: a line of another form, an unknown label, a repeated item, no items.
     """
     path = Path(path) if isinstance(path, str) else path
     text = read_text(path)
-    if path.name.lower().endswith(".csv"):
-        table = parse_csv(text, path)
+    if path.name.lower().endswith((".csv", ".tsv")):
+        table = parse_csv(text, path, delimiter_of(text))
         if list(table) != ["item_id", "label"]:
             raise InputError(f"{path}: the columns are {', '.join(table.columns)}; name them item_id, label")
         rows = {row: [item.strip(), label.strip()] for row, item, label in table.itertuples()}
@@ -132,7 +134,7 @@ def read_gold(path: str | Path | zipfile.Path, labels: Sequence[str] = LABELS) -
     for row, parts in rows.items():
         if len(parts) != 2 or not all(parts):
             problems.append(f"row {row} is not an item and a label: {' '.join(parts)!r}")
-        elif parts[1] not in labels:
+        elif labels is not None and parts[1] not in labels:
             problems.append(f"row {row} has the label {parts[1]!r}")
         elif parts[0] in gold:
             problems.append(f"row {row} repeats the item {parts[0]!r}")
@@ -141,7 +143,8 @@ def read_gold(path: str | Path | zipfile.Path, labels: Sequence[str] = LABELS) -
     if not rows:
         problems.append("there are no items")
     if problems:
-        remedy = f"Give each item once, with one of {', '.join(labels)}"
+        which = "its label" if labels is None else f"one of {', '.join(labels)}"
+        remedy = f"Give each item once, with {which}"
         raise one_message(path, problems, remedy)
     return pd.Series(gold, name="label", dtype=object).rename_axis("item_id")
 

@@ -22,7 +22,7 @@ from torch.nn.functional import softplus
 
 BLOCK = 2**19  # cells in work at a time: they fit the processor's cache
 SPARSE = 0.1  # below this share of answered cells the answers are kept as sparse matrices
-SCORE_STEP = 0.5  # between the scores at which shared posteriors are worked out
+COARSE = 0.1  # between the nodes at which items are worked out, however fine the people's grid is
 
 Curves = Tensor  # (items, 4): a, g = -a b, c, d
 
@@ -31,12 +31,14 @@ Curves = Tensor  # (items, 4): a, g = -a b, c, d
 class Answers:
     """People x items: 1 where right, and 1 where answered (None: everywhere); uint8, or sparse rows of doubles.
 
+    totals: right answers of each item.
     most: the largest share of the items that one person answered.
     transposed: the same two, items x people, where they are sparse.
     """
 
     right: Tensor
     answered: Tensor | None
+    totals: Tensor
     most: float = 1.0
     transposed: tuple[Tensor, Tensor] | None = None
 
@@ -44,16 +46,17 @@ class Answers:
     def of(cls, right: np.ndarray, answered: np.ndarray | None, device: str) -> Answers:
         """From uint8 arrays."""
         x = torch.from_numpy(right).to(device)
+        totals = torch.from_numpy(right.sum(axis=0, dtype=float)).to(device)
         if answered is None:
-            return cls(x, None)
+            return cls(x, None, totals)
         m = torch.from_numpy(answered).to(device)
         most = float(answered.sum(1).max()) / answered.shape[1]
         if answered.mean() >= SPARSE:
-            return cls(x, m, most)
+            return cls(x, m, totals, most)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
             x, m, xt, mt = (part.double().to_sparse_csr() for part in (x, m, x.T.contiguous(), m.T.contiguous()))
-        return cls(x, m, most, (xt, mt))
+        return cls(x, m, totals, most, (xt, mt))
 
     def blocks(self, width: int, dtype: torch.dtype) -> Iterator[Block]:
         """Some rows at a time as floats, as many as fit BLOCK at so many cells a row; sparse ones all at once."""
@@ -68,16 +71,13 @@ class Answers:
             m = None if self.answered is None else self.answered[part].to(dtype)
             yield Block(part, x, x.T, m, None if m is None else m.T)
 
-    def share_answered(self, member: Tensor) -> Tensor:
-        """What share of each group's people answered each item, (items, groups). member: (people, groups), 1 or 0."""
-        people, items = self.right.shape
-        if self.answered is None:
-            return torch.ones(items, member.shape[1], dtype=member.dtype, device=member.device)
-        counts = torch.zeros(items, member.shape[1], dtype=member.dtype, device=member.device)
-        for part, _, _, _, answered_t in self.blocks(items, member.dtype):
-            assert answered_t is not None
-            counts += answered_t @ member[part]
-        return counts / member.sum(0)
+    def share_answered(self, group: Tensor, n: int) -> Tensor:
+        """What share of the people in each of n groups answered each item, (items, n). group: (people,)."""
+        items = self.right.shape[1]
+        counts = torch.zeros(items, n, dtype=torch.float64, device=self.right.device)
+        for part, _, _, _, answered_t in self.blocks(items, counts.dtype) if self.answered is not None else ():
+            counts += answered_t @ torch.nn.functional.one_hot(group[part], n).to(counts.dtype)
+        return torch.ones_like(counts) if self.answered is None else counts / group.bincount(minlength=n)
 
 
 class Block(NamedTuple):
@@ -94,16 +94,19 @@ class Block(NamedTuple):
 class Expected:
     """What the E step leaves for the M step, and what it says about each person.
 
+    nodes: where trials and right are, for the M step.
     trials: expected answers at each node: (nodes,) if everyone answered every item, else (items, nodes).
     right: expected right answers at each node, (items, nodes); under 1PL and 2PL sums of them suffice, weighted
         with theta and with 1: (items, 2).
-    weight: how much of the population's posterior is at each node, summing to 1.
+    mean, sd: of the population's posterior.
     """
 
     log_likelihood: float
+    nodes: Tensor
     trials: Tensor
     right: Tensor
-    weight: Tensor
+    mean: Tensor
+    sd: Tensor
     theta: Tensor
     theta_se: Tensor
 
@@ -119,24 +122,32 @@ def _expect_complete(answers: Answers, x: Curves, nodes: Tensor, log_weights: Te
     """Nothing missing, 1PL or 2PL: log p(x_i, theta) = s_i theta + x_i'g - sum_j log(1 + exp z_j), s_i = x_i'a."""
     a, g = x[:, 0], x[:, 1]
     people, items = answers.right.shape
-    rest = log_weights.clone()
-    for part in _chunks(items, len(nodes)):
-        rest -= softplus(logits(x[part], nodes)).sum(0)
+    every = max(1, int(COARSE / float(nodes[1] - nodes[0])))
+    coarse, spread = nodes, None
+    if every > 1:  # curves are much smoother than a long test's posteriors: interpolate them
+        n_coarse = round(12 / COARSE) + 5  # two beyond either end
+        coarse = (torch.arange(n_coarse, dtype=nodes.dtype, device=nodes.device) - 2) * COARSE - 6
+        spread = _cubic((nodes - coarse[0]) / COARSE)
+    denominators = torch.zeros_like(coarse)
+    for part in _chunks(items, len(coarse)):
+        denominators += softplus(logits(x[part], coarse)).sum(0)
+    rest = log_weights - (denominators if spread is None else (denominators[spread[0]] * spread[1]).sum(0))
     low = a.clamp(max=0).sum()
-    n_scores = int(a.abs().sum() / SCORE_STEP) + 4
+    step = float((a.abs().sum() / 400).clamp(0.1, 1.0))
+    n_scores = int(a.abs().sum() / step) + 4
     shared = n_scores < people / 2
     if shared:  # posteriors at equally spaced scores, and cubic interpolation between them
-        scores = low + (torch.arange(n_scores, dtype=x.dtype, device=x.device) - 1) * SCORE_STEP
+        scores = low + (torch.arange(n_scores, dtype=x.dtype, device=x.device) - 1) * step
         table = posterior_of(scores[:, None] * nodes + rest, nodes)
         mass = torch.zeros_like(scores)
     dtype = torch.float32 if people * items > 1e7 else x.dtype
-    weight, log_marginal, sums = torch.zeros_like(nodes), 0.0, torch.zeros_like(x[:, :2])
+    weight, log_marginal, with_theta = torch.zeros_like(nodes), 0.0, torch.zeros_like(a)
     theta, variance = (torch.empty(people, dtype=x.dtype, device=x.device) for _ in range(2))
     slopes = a.to(dtype)
     for part, right, right_t, _, _ in answers.blocks(items, dtype):
         s = (right @ slopes).to(x.dtype)
         if shared:
-            where, cubic = _cubic((s - low) / SCORE_STEP + 1)
+            where, cubic = _cubic((s - low) / step + 1)
             theta[part] = (table.theta[where] * cubic).sum(0)
             variance[part] = (table.variance[where] * cubic).sum(0)
             mass.index_add_(0, where.flatten(), cubic.flatten())
@@ -145,12 +156,19 @@ def _expect_complete(answers: Answers, x: Curves, nodes: Tensor, log_weights: Te
             theta[part], variance[part] = own.theta, own.variance
             weight += own.weight.sum(0)
             log_marginal += float(own.log_marginal.sum())
-        sums += (right_t @ torch.stack([theta[part], torch.ones_like(s)], 1).to(dtype)).to(x.dtype)
+        with_theta += (right_t @ theta[part].to(dtype)).to(x.dtype)
     if shared:
         weight = mass @ table.weight
         log_marginal = float(mass @ table.log_marginal)
-    log_likelihood = log_marginal + float(sums[:, 1] @ g)
-    return Expected(log_likelihood, weight, sums, weight / people, theta, variance.clamp(min=0).sqrt())
+    log_likelihood = log_marginal + float(answers.totals @ g)
+    mean, sd = _mean_and_sd(nodes, weight)
+    trials = (
+        weight
+        if spread is None
+        else torch.zeros_like(coarse).index_add_(0, spread[0].flatten(), (spread[1] * weight).flatten())
+    )
+    sums = torch.stack([with_theta, answers.totals], 1)
+    return Expected(log_likelihood, coarse, trials, sums, mean, sd, theta, variance.clamp(min=0).sqrt())
 
 
 def _expect_any(answers: Answers, x: Curves, nodes: Tensor, log_weights: Tensor, logistic: bool) -> Expected:
@@ -165,7 +183,7 @@ def _expect_any(answers: Answers, x: Curves, nodes: Tensor, log_weights: Tensor,
         log_odds = p.log() - log_wrong
     complete = answers.answered is None
     trials = torch.zeros_like(z)
-    sums = torch.zeros_like(x[:, :2] if logistic else z)
+    sums = torch.zeros_like(x[:, 0] if logistic else z)
     weight, log_marginal = torch.zeros_like(nodes), 0.0
     theta, variance = (torch.empty(people, dtype=x.dtype, device=x.device) for _ in range(2))
     for part, right, right_t, answered, answered_t in answers.blocks(items + 2 * len(nodes), x.dtype):
@@ -181,10 +199,17 @@ def _expect_any(answers: Answers, x: Curves, nodes: Tensor, log_weights: Tensor,
         log_marginal += float(own.log_marginal.sum())
         if answered_t is not None:
             trials += answered_t @ own.weight
-        sums += right_t @ (torch.stack([own.theta, torch.ones_like(own.theta)], 1) if logistic else own.weight)
-    return Expected(
-        log_marginal, weight if complete else trials, sums, weight / people, theta, variance.clamp(min=0).sqrt()
-    )
+        sums += right_t @ (own.theta if logistic else own.weight)
+    mean, sd = _mean_and_sd(nodes, weight)
+    if logistic:
+        sums = torch.stack([sums, answers.totals], 1)
+    trials = weight if complete else trials
+    return Expected(log_marginal, nodes, trials, sums, mean, sd, theta, variance.clamp(min=0).sqrt())
+
+
+def _mean_and_sd(nodes: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    mean = weight @ nodes / weight.sum()
+    return mean, (weight @ (nodes - mean) ** 2 / weight.sum()).sqrt()
 
 
 def posteriors(
@@ -238,13 +263,14 @@ def curve(x: Curves, sigmoid: Tensor) -> Tensor:
     return (x[:, 2:3] + (x[:, 3:] - x[:, 2:3]) * sigmoid).clamp(1e-12, 1 - 1e-12)
 
 
-def scores(expected: Expected, x: Curves, nodes: Tensor, n: int) -> tuple[Tensor, Tensor]:
+def scores(expected: Expected, x: Curves, n: int) -> tuple[Tensor, Tensor]:
     """Expected log-likelihood of each item: gradient (items, n) and Fisher information (items, n, n).
 
     By the first n of a, g, logit c, logit d.
     """
     gradient = torch.empty(len(x), n, dtype=x.dtype, device=x.device)
     information = torch.empty(len(x), n, n, dtype=x.dtype, device=x.device)
+    nodes = expected.nodes
     powers = torch.stack([nodes**2, nodes, torch.ones_like(nodes)], 1)
     for part in _chunks(len(x), len(nodes)):
         trials = expected.trials if expected.trials.ndim == 1 else expected.trials[part]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import os
 import zipfile
@@ -39,7 +40,10 @@ def read_text(path: Path | zipfile.Path) -> str:
     """A UTF-8 file's text without byte order mark. InputError: no such file, another encoding."""
     if not path.is_file():
         raise InputError(f"{path}: no such file; check the path")
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check its permissions and the disk") from error
     try:
         return content.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
@@ -48,6 +52,23 @@ def read_text(path: Path | zipfile.Path) -> str:
             f"{path}: not UTF-8 text (byte 0x{content[error.start]:02x}, offset {error.start}, line {line}); "
             'save the file as UTF-8 (in a spreadsheet: "CSV UTF-8")'
         ) from error
+
+
+def delimiter_of(text: str) -> str:
+    """What separates the cells of a delimited text: comma, semicolon, tab or bar.
+
+    Each is tried on the first lines; that one is taken which splits all of them alike, and then into the most cells.
+    """
+
+    def how_well(delimiter: str) -> tuple[bool, bool, int]:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        try:
+            widths = [len(row) for row in itertools.islice(filter(None, reader), 20)]
+        except csv.Error:
+            return False, False, 0
+        return max(widths, default=0) > 1, len(set(widths)) == 1, max(widths[:1], default=0)
+
+    return max(",;\t|", key=how_well)
 
 
 def parse_csv(text: str, source: object, delimiter: str = ",") -> pd.DataFrame:

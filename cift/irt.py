@@ -17,7 +17,6 @@ import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -322,6 +321,8 @@ def _as_right(responses: pd.DataFrame, scale: str) -> tuple[np.ndarray, np.ndarr
     if values.dtype.kind == "O":
         values = responses.apply(pd.to_numeric, errors="coerce").to_numpy(float, na_value=np.nan)
         values[responses.notna().to_numpy() & np.isnan(values)] = -1
+    if values.dtype.kind in "biu" and values.size and values.min() >= 0 and values.max() <= 1:
+        return np.ascontiguousarray(values, np.uint8), None
     right = np.ascontiguousarray(values == 1).view(np.uint8)
     answered = None if values.dtype.kind in "biu" else ~np.isnan(values)
     known = right.view(bool) | (values == 0)
@@ -375,6 +376,8 @@ def _info(
     report: dict,
     notes: list[str],
 ) -> dict:
+    import torch
+
     digest = hashlib.sha256()
     for part in data:
         digest.update(b"complete" if part is None else np.ascontiguousarray(part).data)
@@ -394,7 +397,7 @@ def _info(
         **{name: float(value) for name, value in fit_measures.items()},
         "notes": notes,
         "data_sha256": digest.hexdigest(),
-        "versions": {"cift": __version__, "numpy": np.__version__, "torch": version("torch")},
+        "versions": {"cift": __version__, "numpy": np.__version__, "torch": torch.__version__},
     }
 
 

@@ -173,7 +173,7 @@ class Problem:
         y, hyper = self.split(state)
         x = self.curves(state)
         expected = expect(answers, x, nodes, log_weights, self.n == 2)
-        gradient, information = self.penalised(expected, y, hyper, x, nodes)
+        gradient, information = self.penalised(expected, y, hyper, x)
         if self.model == "1pl":
             change = _shared_slope_step(gradient, information)
         else:
@@ -183,15 +183,11 @@ class Problem:
             hyper = self.empirical_bayes(y, information, hyper)
             if self.priors.log_a and self.priors.b:  # the priors fix origin and unit
                 return torch.cat([y.flatten(), hyper])
-        center = expected.weight @ nodes
-        unit = (expected.weight @ (nodes - center) ** 2).sqrt()
-        return self.rescaled(y, hyper, center, unit)
+        return self.rescaled(y, hyper, expected.mean, expected.sd)
 
-    def penalised(
-        self, expected: Expected, y: Tensor, hyper: Tensor, x: Curves, nodes: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def penalised(self, expected: Expected, y: Tensor, hyper: Tensor, x: Curves) -> tuple[Tensor, Tensor]:
         """Gradient and information of each item's coordinates, the priors' included."""
-        gradient, information = scores(expected, x, nodes, self.n)
+        gradient, information = scores(expected, x, self.n)
         mean, precision = torch.zeros_like(y[0]), torch.full_like(y[0], 1e-9)
         if self.pooled:  # from a, g to log a, b
             jacobian = self.jacobian(x)
@@ -260,7 +256,7 @@ class Problem:
         y, hyper = self.split(solution.state)
         x = self.curves(solution.state)
         nodes, log_weights = solution.grid
-        _, information = self.penalised(expected, y, hyper, x, nodes)
+        _, information = self.penalised(expected, y, hyper, x)
         to_coordinates = self.jacobian(x)
         if len(x) < FEW_ITEMS:
             unknown = unknown_exactly(answers, x, nodes, log_weights, self.n)
@@ -368,8 +364,9 @@ def unknown_by_groups(answers: Answers, expected: Expected, x: Curves, n: int) -
     The slope is -P' (dP/dy) / (P (1 - P)), and the answer's noise times the slope of (dP/dy) / (P (1 - P)), which
     for a is 1. People of like ability are taken together.
     """
-    member, theta = groups_of_like_ability(expected.theta)
-    variance = answers.share_answered(member) * (member.T @ expected.theta_se**2)  # (items, groups)
+    group, n_groups, theta = groups_of_like_ability(expected.theta)
+    variance = torch.zeros_like(theta).index_add_(0, group, expected.theta_se**2)
+    variance = answers.share_answered(group, n_groups) * variance  # (items, groups)
     sigmoid = torch.sigmoid(logits(x, theta))
     p = curve(x, sigmoid)
     by = torch.stack(derivatives(x, sigmoid, theta, n), 1)
@@ -385,13 +382,12 @@ def with_population(blocks: Tensor, mean: Tensor, sd: Tensor, people: int) -> Te
     return blocks + (mean[:, :, None] * mean[:, None] + sd[:, :, None] * sd[:, None] / 2) / people
 
 
-def groups_of_like_ability(theta: Tensor) -> tuple[Tensor, Tensor]:
-    """Membership (people, groups), 1 or 0, and each group's mean theta."""
+def groups_of_like_ability(theta: Tensor) -> tuple[Tensor, int, Tensor]:
+    """Each person's group, the number of groups, and each group's mean theta."""
     n = min(len(theta), GROUPS)
     group = torch.empty(len(theta), dtype=torch.long, device=theta.device)
     group[theta.argsort()] = torch.arange(len(theta), device=theta.device) * n // len(theta)
-    member = torch.nn.functional.one_hot(group, n).to(theta.dtype)
-    return member, member.T @ theta / member.sum(0)
+    return group, n, group.bincount(weights=theta, minlength=n) / group.bincount(minlength=n)
 
 
 def _shared_slope_covariance(information: Tensor) -> Tensor:

@@ -170,9 +170,10 @@ class _Problem:
     def errors(self, answers: Tensor, expected: _Expected, state: Tensor, nodes: Tensor) -> Tensor:
         """Standard errors of slope and intercept, (items, labels, 2), as in `cift.marginal`; 0 where fixed."""
         _, information = self.scores(expected, state, nodes)
-        member, theta = groups_of_like_ability(expected.theta)
-        answered = (answers >= 0).to(member.dtype).T @ member / member.sum(0)
-        variance = answered * (member.T @ expected.theta_se**2)
+        group, n, theta = groups_of_like_ability(expected.theta)
+        member = torch.nn.functional.one_hot(group, n).to(theta.dtype)
+        answered = (answers >= 0).to(theta.dtype).T @ member / member.sum(0)
+        variance = answered * (expected.theta_se**2 @ member)
         y = self.parameters(state)
         p, slope = self.log_curves(state, theta).exp(), y[..., :1]
         by_theta = (p * (slope - (p * slope).sum(1, keepdim=True)))[:, 1:]  # of each label's curve
