@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cift.curves import PARAMETERS, posterior
 from cift.errors import InputError
-from cift.irt import PARAMETERS, Fit, posterior
+from cift.irt import Fit
 
 EPOCHS = 2000
 

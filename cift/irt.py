@@ -1,13 +1,8 @@
-"""Item response models: the curve of an item, its information, and the calibration of a scale.
+"""Item response theory: the calibration of a scale, and the item bank that comes of it.
 
-Answers that are right or wrong follow a logistic model (Birnbaum 1968; Barton & Lord 1981)
-
-    P(right | theta) = c + (d - c) sigmoid(a (theta - b)),        theta ~ N(0, 1) in the population,
-
-with `a` the discrimination, `b` the difficulty, `c` and `d` the lower and upper asymptote of an item: 4PL. The 3PL has
-d = 1, the 2PL c = 0 as well, the 1PL one `a` for all items. The nominal model (`cift.nominal`) is of raw labels. The
-population N(0, 1) fixes origin and unit of the scale; its sign is chosen so that most items have a > 0. A single item
-may have a < 0: the able then get it wrong, so look at its gold label.
+The models' curves are in `cift.curves`, whose functions are here too, the engines in `cift.marginal` (1PL to 4PL),
+`cift.nominal` and `cift.bayes`. The population N(0, 1) fixes origin and unit of a scale; its sign is chosen so that
+most items have a > 0. A single item may have a < 0: the able then get it wrong, so look at its gold label.
 """
 
 from __future__ import annotations
@@ -21,13 +16,25 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.special import chdtrc, expit, logsumexp
+from scipy.special import chdtrc
 
 from cift import __version__
+from cift.curves import PARAMETERS, grid, information, posterior, probability
 from cift.errors import InputError
 from cift.files import write_text
 
-PARAMETERS = ["a", "b", "c", "d"]
+__all__ = [
+    "ItemBank",
+    "PARAMETERS",
+    "Priors",
+    "calibrate",
+    "compare",
+    "grid",
+    "information",
+    "posterior",
+    "probability",
+]
+
 MODELS = ("1pl", "2pl", "3pl", "4pl", "nominal")
 METHODS = ("mml", "map", "py-irt")
 SPARSE_ITEM = 30  # answers: an item with fewer has no slope to speak of without a prior
@@ -99,85 +106,6 @@ class ItemBank:
             return cls(pd.DataFrame(stored["items"]), population, stored["info"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path}: not an item bank ({error}); write one with ItemBank.save") from error
-
-
-def probability(theta: np.ndarray, items: pd.DataFrame) -> np.ndarray:
-    """P(right) for each ability and item, (len(theta), len(items)); of a nominal scale each row's label."""
-    theta = np.asarray(theta, float)[:, None]
-    if "label" in items:
-        z = theta * items["slope"].to_numpy(float) + items["intercept"].to_numpy(float)
-        first, item = _first_rows(items)
-        z = np.exp(z - np.maximum.reduceat(z, first, axis=1)[:, item])
-        return z / np.add.reduceat(z, first, axis=1)[:, item]
-    a, b, c, d = (items[name].to_numpy(float) for name in PARAMETERS)
-    return c + (d - c) * expit(a * (theta - b))
-
-
-def information(theta: np.ndarray, items: pd.DataFrame) -> np.ndarray:
-    """Fisher information of each item at each ability: (len(theta), items).
-
-    P'^2 / (P (1 - P)); for the 2PL this is a^2 P (1 - P). Of a nominal item, the variance of the slope over its
-    labels. Its sum over items is 1 / SE^2 of the maximum-likelihood ability.
-    """
-    p = np.clip(probability(theta, items), 1e-12, 1 - 1e-12)
-    if "label" in items:
-        slope, (first, _) = items["slope"].to_numpy(float), _first_rows(items)
-        return np.add.reduceat(p * slope**2, first, axis=1) - np.add.reduceat(p * slope, first, axis=1) ** 2
-    a, _, c, d = (items[name].to_numpy(float) for name in PARAMETERS)
-    slope = a * (p - c) * (d - p) / (d - c)
-    return slope**2 / (p * (1 - p))
-
-
-def _first_rows(items: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Of a nominal item table: each item's first row, and each row's item."""
-    starts = items["item_id"].ne(items["item_id"].shift()).to_numpy()
-    return np.flatnonzero(starts), np.cumsum(starts) - 1
-
-
-def quadrature(abcd: np.ndarray, answered: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes on [-6, 6] and the log weights of N(0, 1) on them, for items (items, 4): a, b, c, d.
-
-    answered: the largest share of the items that one person answered.
-    """
-    items = pd.DataFrame(abcd, columns=PARAMETERS)
-    return spaced(answered * information(np.linspace(-6.0, 6.0, 49), items).sum(axis=1).max())
-
-
-def spaced(most_information: float) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and log weights for a test that tells so much where it tells most.
-
-    The nodes are a quarter apart, or as close as the smallest standard error: a posterior that falls between
-    two nodes would distort the scale.
-    """
-    spacing = min(0.25, 1 / np.sqrt(1 + most_information))
-    nodes = np.linspace(-6.0, 6.0, int(np.ceil(12 / spacing)) + 1)
-    return nodes, -0.5 * nodes**2 - logsumexp(-0.5 * nodes**2)
-
-
-def grid(items: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and log weights that are fine enough for an item table."""
-    return spaced(information(np.linspace(-6.0, 6.0, 49), items).sum(axis=1).max())
-
-
-def posterior(responses: pd.DataFrame, items: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Nodes, each person's posterior of ability on them, (people, nodes), and log marginal likelihood.
-
-    responses: 1, 0 or missing, columns the items in their table's order; of a nominal scale the labels themselves.
-    A missing answer says nothing: it drops out of the product over items.
-    """
-    nodes, log_weights = grid(items)
-    log_p = np.log(np.clip(probability(nodes, items), 1e-12, 1 - 1e-12))
-    if "label" in items:
-        chosen = responses[items["item_id"]].to_numpy(object) == items["label"].to_numpy(object)
-        log_joint = chosen.astype(float) @ log_p.T + log_weights
-    else:
-        answered = responses.notna().to_numpy()
-        right = np.where(answered, responses.to_numpy(float), 0.0)
-        log_wrong = np.log1p(-np.exp(log_p))
-        log_joint = right @ (log_p - log_wrong).T + log_weights
-        log_joint += log_wrong.sum(axis=1) if answered.all() else answered.astype(float) @ log_wrong.T
-    log_marginal = logsumexp(log_joint, axis=1)
-    return nodes, np.exp(log_joint - log_marginal[:, None]), log_marginal
 
 
 def calibrate(

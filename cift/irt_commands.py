@@ -14,12 +14,13 @@ from scipy.stats import percentileofscore
 from cift import ability, crowds, tables
 from cift.dependence import local_dependence
 from cift.diagnostics import MIN_EIGENVALUE_RATIO, item_fit, person_fit, reliability, retain_items
-from cift.dimensions import dimensionality
+from cift.dimensions import dimensionality, factor_loadings, tetrachoric
 from cift.errors import InputError
-from cift.files import write_text
+from cift.files import one_message, write_text
 from cift.irt import METHODS, MODELS, ItemBank, calibrate, posterior
 
 ALPHA = 0.05  # of what the report calls significant, after Holm where many items or pairs are tested
+MOST_ITEMS = 150  # of which crowds are simulated for the dimensions: some ten seconds, growing with the square
 
 
 def fit(
@@ -40,10 +41,8 @@ def fit(
     if out.suffix.lower() == ".json":
         raise InputError(f"--out {out}: name the CSV; the bank as .json is written beside it")
     labels = None
-    if model == "nominal":
-        labels = tables.read_gold(gold)
-        answers = tables.read_labels(path, set(labels), set(labels.index), missing=missing)
-        crowds.score(answers, labels)  # refuses items without a gold label
+    if model == "nominal" and gold:
+        answers, labels = _labelled(path, gold, missing)
     else:
         answers = _scored(path, gold, missing)
     _enough(path, answers)
@@ -185,14 +184,16 @@ def retain(path: Path, out: Path, gold: Path | None = None, missing: Sequence[st
 
 
 def _scored(path: Path, gold: Path | None, missing: Sequence[str]) -> pd.DataFrame:
-    if gold is None:
-        return tables.read_scored(path, missing=missing)
+    return crowds.score(*_labelled(path, gold, missing)) if gold else tables.read_scored(path, missing=missing)
+
+
+def _labelled(path: Path, gold: Path, missing: Sequence[str]) -> tuple[pd.DataFrame, pd.Series]:
     labels = tables.read_gold(gold)
     answers = tables.read_labels(path, set(labels), set(labels.index), missing=missing)
-    try:
-        return crowds.score(answers, labels)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+    unknown = [f"item {item!r} has no label in {gold}" for item in answers.columns if item not in labels.index]
+    if unknown:
+        raise one_message(path, unknown, "Add the gold labels, or take out columns that are no items")
+    return answers, labels
 
 
 def _known(option: str, value: str, known: Sequence[str]) -> str:
@@ -280,6 +281,11 @@ def _ranges(bank: ItemBank) -> str:
 
 def _dimensions(answers: pd.DataFrame, seed: int, items: pd.DataFrame) -> list[str]:
     try:
+        if answers.shape[1] > MOST_ITEMS:
+            correlations = tetrachoric(answers).to_numpy()
+            items["loading"] = factor_loadings(correlations, 1)[:, 0]
+            second, first = np.linalg.eigvalsh(correlations)[-2:]
+            return [_ratio_line(first / second) + f"no simulated crowds for over {MOST_ITEMS} items"]
         found = dimensionality(answers, seed)
     except InputError as error:
         items["loading"] = np.nan
@@ -287,11 +293,17 @@ def _dimensions(answers: pd.DataFrame, seed: int, items: pd.DataFrame) -> list[s
     items["loading"] = found.items.set_index("item_id")["loading"]
     summary = found.summary
     return [
-        f"dimensions        first eigenvalue {summary['ratio']:.1f} times the second (one factor dominates from "
-        f"{MIN_EIGENVALUE_RATIO:.0f}); {_n(summary['n_factors'], 'factor')} above chance",
+        _ratio_line(summary["ratio"]) + f"{_n(int(summary['n_factors']), 'factor')} above chance",
         f"                  one factor leaves correlations of {summary['rmsr_1']:.3f}, two {summary['rmsr_2']:.3f} "
         f"(root mean square); one factor enough: p = {summary['p_one_factor']:.2f}",
     ]
+
+
+def _ratio_line(ratio: float) -> str:
+    return (
+        f"dimensions        first eigenvalue {ratio:.1f} times the second (one factor dominates from "
+        f"{MIN_EIGENVALUE_RATIO:.0f}); "
+    )
 
 
 def _fit_lines(items: pd.DataFrame) -> list[str]:

@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cift.curves import quadrature
 from cift.expectation import Answers, Curves, Expected, curve, derivatives, expect, logits, posteriors, scores
-from cift.irt import Fit, Priors, quadrature
+from cift.irt import Fit, Priors
 
 TOLERANCE = 1e-5  # largest change of a parameter in one iteration
 MAX_ITERATIONS = 1000
@@ -250,8 +251,9 @@ class Problem:
         Where all other items are known, an item's covariance is the inverse of its own block of the observed
         information: the complete-data information less what not knowing theta takes away (Louis 1982). What ties the
         items together is that theta ~ N(0, 1) in the population, while the sample of people has its own mean and sd,
-        with variances 1/N and about 1/(2N): they move all items alike, and add to each block. On 5 to 180 items this
-        is within 4 % of the standard errors from the whole information matrix, which it never has to form.
+        with variances 1/N and about 1/(2N): they move all items alike, and add to each block. The result is at most a
+        tenth (6 items), with 20 items and more at most 4 %, above the standard errors from the whole information
+        matrix, which it never has to form.
         """
         y, hyper = self.split(solution.state)
         x = self.curves(solution.state)

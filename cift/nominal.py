@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cift.curves import spaced
 from cift.expectation import BLOCK, Posterior, posterior_of
-from cift.irt import spaced
 from cift.marginal import RUNAWAY, TOLERANCE, groups_of_like_ability, solve, with_population
 
 RIDGE = 0.01  # precision of a normal prior around 0: a label that hardly anyone chose keeps finite parameters

@@ -170,7 +170,7 @@ pd.DataFrame.from_dict(rows, "index", columns=["peak at θ", "information", "rel
 # copy of the simulated crowd's answers to the scale:
 #
 # - `noise`: its answers are shuffled over the respondents, so they have nothing to do with ability.
-# - `overthought`: of those above $\theta = 0.8$ who got it right, 60 % now get it wrong.
+# - `overthought`: of those above $\theta = 0.8$ who got it right, 40 % now get it wrong.
 # - `unfair`: in a random 40 % of the respondents, the *newcomers*, 30 % of the right answers become wrong.
 # - `twin`: 70 % answer it as they answered `original`, as if it were the same question in other words.
 
@@ -185,7 +185,7 @@ slips = pd.DataFrame(rng.random((len(sound), 3)), index=sound.index, columns=["o
 
 planted = sound.copy()
 planted[noise] = rng.permutation(sound[noise])
-planted[overthought] = sound[overthought].mask((people > 0.8) & (slips["overthought"] < 0.6), 0.0)
+planted[overthought] = sound[overthought].mask((people > 0.8) & (slips["overthought"] < 0.4), 0.0)
 planted[unfair] = sound[unfair].mask(newcomer & (slips["unfair"] < 0.3), 0.0)
 planted[twin] = sound[twin].mask(slips["twin"] < 0.7, sound[original])
 
@@ -416,11 +416,11 @@ told.round(1)
 # Mantel–Haenszel odds ratio (on the scale of ETS, class A negligible to C large) and a likelihood-ratio test.
 
 # %%
-third = pd.qcut(planted.drop(columns=unfair).sum(axis=1), 5, labels=False) + 1
+fifth = pd.qcut(planted.drop(columns=unfair).sum(axis=1), 5, labels=False) + 1
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained", sharey=True)
 for ax, item, name in zip(axes, (items[10], unfair), ("an untouched item", "unfair"), strict=True):
     for k, (group, member) in enumerate((("others", ~newcomer), ("newcomers", newcomer))):
-        seen = planted.loc[member, item].groupby(third[member]).agg(["mean", "sem"])
+        seen = planted.loc[member, item].groupby(fifth[member]).agg(["mean", "sem"])
         style = plots.MARKERS[k] + plots.LINES[k]
         plots.clean_axes(ax).errorbar(
             seen.index, seen["mean"], 1.96 * seen["sem"], fmt=style, color=plots.COLOURS[2 + 3 * k], capsize=2, label=group
@@ -582,7 +582,7 @@ STRATEGIES = {
     "middle": {"by": "middle"},
     "easy": {"by": "easy"},
     "information at θ = 0": {"by": "information", "theta": 0.0},
-    "information at θ = 1.5": {"by": "information", "theta": 1.5},
+    "information at θ = −1.5": {"by": "information", "theta": -1.5},
     "discrimination": {"by": "discrimination"},
     "entropy": {"by": "entropy"},
     "random": {"by": "random", "seed": SEED},
@@ -592,8 +592,8 @@ choices["hard"].left_out["reason"].value_counts().to_frame()
 
 # %%
 figure, axes = plt.subplots(2, 4, figsize=(11, 5.4), layout="constrained", sharex=True, sharey=True)
-colours = [*plots.COLOURS[1:], "#000000"]
-for k, (ax, (name, choice)) in enumerate(zip(axes.flat, choices.items(), strict=False)):
+colours = [*plots.COLOURS[1:], "#7F3C8D", "#000000"]
+for k, (ax, (name, choice)) in enumerate(zip(axes.flat, choices.items(), strict=True)):
     taken = table["item_id"].isin(choice.items)
     plots.clean_axes(ax).plot("b", "a", ".", data=table[~taken], color="#BBBBBB")
     for label, marker in zip(("entailment", "neutral", "contradiction"), ("o", "^", "s"), strict=True):
@@ -613,11 +613,11 @@ plt.show()
 
 # %% tags=["nbval-check-output"]
 known = table.set_index("item_id").assign(majority=crowds.consensus(responses))
-known["gold is not majority"] = (known["label"] != known["majority"]).astype(float)
 summary = pd.DataFrame({name: known.loc[choice.items].mean(numeric_only=True) for name, choice in choices.items()}).T
-for other in ("hard", "random"):
-    summary[f"shared with {other}"] = [len({*choice.items} & {*choices[other].items}) for choice in choices.values()]
-summary[["a", "b", "entropy", "gold is not majority", "shared with hard", "shared with random"]].round(1)
+against_gold = set(known.index[known["label"] != known["majority"]])
+for name, others in (("gold is not majority", against_gold), ("in hard", choices["hard"].items), ("in random", choices["random"].items)):
+    summary[name] = [len(set(choice.items) & set(others)) for choice in choices.values()]
+summary.drop(columns=["c", "d"], errors="ignore").round(1)
 
 # %% [markdown]
 # **Check.** The first four columns are means. The last two say how many of the 45 items a choice shares with another:
