@@ -22,9 +22,10 @@ _TIED = 1e-4  # abilities closer than this count as equal: far below any standar
 
 
 def score(scored: pd.DataFrame, bank: ItemBank, method: str = "eap") -> pd.DataFrame:
-    """Ability of each respondent or model on a calibrated scale of 2PL, 3PL or 4PL items.
+    """Ability of each respondent or model on a calibrated scale.
 
-    scored: one row a respondent or model, columns with at least the bank's items, cells 1, 0 or missing.
+    scored: one row a respondent or model, columns with at least the bank's items, cells 1, 0 or missing; on a nominal
+        scale the labels themselves, and only "eap".
     method:
         "eap", mean of the posterior under theta ~ N(0, 1); its standard error is the posterior's standard
             deviation (Bock & Mislevy 1982).
@@ -53,11 +54,18 @@ def score(scored: pd.DataFrame, bank: ItemBank, method: str = "eap") -> pd.DataF
     """
     if method not in METHODS:
         raise InputError(f"method {method!r}: unknown; choose from {', '.join(METHODS)}")
-    scored = of_bank(scored, bank)
-    if method == "eap":
+    if "slope" in bank.items:
+        if method != "eap":
+            raise InputError(f"method {method!r}: a nominal scale is scored by eap")
+        chosen, scored = scored, _right_labels(scored, bank)
+        nodes, weight, _ = posterior(chosen, bank.items)
+        theta, theta_se = mean_and_sd(nodes, weight)
+    elif method == "eap":
+        scored = of_bank(scored, bank)
         nodes, weight, _ = posterior(scored, bank.items)
         theta, theta_se = mean_and_sd(nodes, weight)
     else:
+        scored = of_bank(scored, bank)
         blocks = max(1, len(scored) * max(len(bank.items), 400) // _CELLS)
         parts = [_climb(part, bank.items, method) for part in np.array_split(scored.to_numpy(), blocks)]
         theta, theta_se = (np.concatenate(values) for values in zip(*parts, strict=True))
@@ -118,17 +126,12 @@ def plausible_values(scored: pd.DataFrame, bank: ItemBank, n: int = 5, seed: int
 
 def of_bank(scored: pd.DataFrame, bank: ItemBank) -> pd.DataFrame:
     """The bank's items in its order, as floats, after a check."""
-    wanted = pd.Index(bank.items["item_id"])
-    missing = wanted[~wanted.isin(scored.columns)]
-    if len(missing):
+    if "slope" in bank.items:
         raise InputError(
-            f"responses: no column for item {missing[0]!r} ({len(missing)} of the bank's {len(wanted)} items missing); "
-            "score with the bank of the same items, or add the column with empty cells"
+            f"{bank.info['scale']}: a nominal scale of raw labels; this needs one of right and wrong answers"
         )
-    scored = scored[wanted]
-    if len(scored.columns) > len(wanted):
-        twice = scored.columns[scored.columns.duplicated()][0]
-        raise InputError(f"responses: item {twice!r} occurs twice; keep one answer an item")
+    wanted = pd.Index(bank.items["item_id"])
+    scored = _columns(scored, wanted)
     cells = scored.to_numpy()
     if cells.dtype.kind not in "fiub":
         cells = scored.apply(pd.to_numeric, errors="coerce").to_numpy(float, na_value=np.nan)
@@ -136,11 +139,42 @@ def of_bank(scored: pd.DataFrame, bank: ItemBank) -> pd.DataFrame:
     good = np.isnan(cells) | (cells == 0) | (cells == 1)
     if not good.all():
         row, column = np.argwhere(~good)[0]
+        value = scored.to_numpy(object)[row, column]
         raise InputError(
-            f"responses: row {scored.index[row]!r}, item {wanted[column]!r}: {scored.iat[row, column]!r} is not 1, 0 "
-            "or missing; score raw labels with cift.crowds.score first"
+            f"responses: row {scored.index[row]!r}, item {wanted[column]!r}: {value!r} is not 1, 0 or missing; "
+            "score raw labels with cift.crowds.score first"
         )
     return pd.DataFrame(cells.astype(float), index=scored.index, columns=wanted)
+
+
+def _right_labels(labels: pd.DataFrame, bank: ItemBank) -> pd.DataFrame:
+    """Labels as 1 for the gold one, which is an item's first in a nominal bank, 0 or missing, after a check."""
+    first = bank.items.drop_duplicates("item_id").set_index("item_id")["label"]
+    labels = _columns(labels, first.index)
+    known = bank.items.groupby("item_id", sort=False)["label"].agg(set)
+    for item in first.index:
+        unknown = set(labels[item].dropna()) - known[item]
+        if unknown:
+            raise InputError(
+                f"responses: item {item!r} has the answer {sorted(unknown, key=str)[0]!r}, which the bank has not seen; "
+                f"it knows {', '.join(map(str, known[item]))}"
+            )
+    return labels.eq(first, axis=1).astype(float).where(labels.notna())
+
+
+def _columns(table: pd.DataFrame, wanted: pd.Index) -> pd.DataFrame:
+    """The wanted columns in order. Raises InputError where one is missing or there twice."""
+    missing = wanted[~wanted.isin(table.columns)]
+    if len(missing):
+        raise InputError(
+            f"responses: no column for item {missing[0]!r} ({len(missing)} of the bank's {len(wanted)} items missing); "
+            "score with the bank of the same items, or add the column with empty cells"
+        )
+    table = table[wanted]
+    if len(table.columns) > len(wanted):
+        twice = table.columns[table.columns.duplicated()][0]
+        raise InputError(f"responses: item {twice!r} occurs twice; keep one answer an item")
+    return table
 
 
 def mean_and_sd(nodes: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,7 @@
-"""The command line: `cift case-study`, `cift irt`, `cift notebook`, `cift doctor`. Bad input ends with one line and exit code 2."""
+"""The command line: `cift case-study`, `cift irt`, `cift notebook`, `cift doctor`.
+
+Bad input ends with one line and exit code 2.
+"""
 
 from __future__ import annotations
 

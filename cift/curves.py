@@ -21,7 +21,7 @@ PARAMETERS = ["a", "b", "c", "d"]
 def probability(theta: np.ndarray, items: pd.DataFrame) -> np.ndarray:
     """P(right) for each ability and item, (len(theta), len(items)); of a nominal scale each row's label."""
     theta = np.asarray(theta, float)[:, None]
-    if "label" in items:
+    if "slope" in items:
         z = theta * items["slope"].to_numpy(float) + items["intercept"].to_numpy(float)
         first, item = _first_rows(items)
         z = np.exp(z - np.maximum.reduceat(z, first, axis=1)[:, item])
@@ -37,7 +37,7 @@ def information(theta: np.ndarray, items: pd.DataFrame) -> np.ndarray:
     labels. Its sum over items is 1 / SE^2 of the maximum-likelihood ability.
     """
     p = np.clip(probability(theta, items), 1e-12, 1 - 1e-12)
-    if "label" in items:
+    if "slope" in items:
         slope, (first, _) = items["slope"].to_numpy(float), _first_rows(items)
         return np.add.reduceat(p * slope**2, first, axis=1) - np.add.reduceat(p * slope, first, axis=1) ** 2
     a, _, c, d = (items[name].to_numpy(float) for name in PARAMETERS)
@@ -84,7 +84,7 @@ def posterior(responses: pd.DataFrame, items: pd.DataFrame) -> tuple[np.ndarray,
     """
     nodes, log_weights = grid(items)
     log_p = np.log(np.clip(probability(nodes, items), 1e-12, 1 - 1e-12))
-    if "label" in items:
+    if "slope" in items:
         chosen = responses[items["item_id"]].to_numpy(object) == items["label"].to_numpy(object)
         log_joint = chosen.astype(float) @ log_p.T + log_weights
     else:

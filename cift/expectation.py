@@ -2,8 +2,8 @@
 
 An item's curve is P = c + (d - c) sigmoid(z) with z = a theta + g, g = -a b; theta ~ N(0, 1) on quadrature nodes.
 Complete 1PL and 2PL data enter a person's posterior only through s = x'a, and the M step only through X' EAP. So an
-iteration reads such answers once, and everyone with the same s shares one posterior. All else is a product of
-people x items and items x nodes matrices, sparse ones where few answers are there.
+iteration reads such answers once, and where people are many, those with the same s share a posterior. All else is a
+product of people x items and items x nodes matrices, sparse ones where few answers are there.
 
 Tensors run on any device; answers are read in blocks, so that memory beside them stays small.
 """
@@ -22,6 +22,7 @@ from torch.nn.functional import softplus
 
 BLOCK = 2**19  # cells in work at a time: they fit the processor's cache
 SPARSE = 0.1  # below this share of answered cells the answers are kept as sparse matrices
+MANY = 4096  # people: beyond it, they share posteriors
 COARSE = 0.1  # between the nodes at which items are worked out, however fine the people's grid is
 
 Curves = Tensor  # (items, 4): a, g = -a b, c, d
@@ -75,9 +76,11 @@ class Answers:
         """What share of the people in each of n groups answered each item, (items, n). group: (people,)."""
         items = self.right.shape[1]
         counts = torch.zeros(items, n, dtype=torch.float64, device=self.right.device)
-        for part, _, _, _, answered_t in self.blocks(items, counts.dtype) if self.answered is not None else ():
+        for part, _, _, _, answered_t in self.blocks(items, counts.dtype):
+            if answered_t is None:
+                return torch.ones_like(counts)
             counts += answered_t @ torch.nn.functional.one_hot(group[part], n).to(counts.dtype)
-        return torch.ones_like(counts) if self.answered is None else counts / group.bincount(minlength=n)
+        return counts / group.bincount(minlength=n)
 
 
 class Block(NamedTuple):
@@ -135,7 +138,7 @@ def _expect_complete(answers: Answers, x: Curves, nodes: Tensor, log_weights: Te
     low = a.clamp(max=0).sum()
     step = float((a.abs().sum() / 400).clamp(0.1, 1.0))
     n_scores = int(a.abs().sum() / step) + 4
-    shared = n_scores < people / 2
+    shared = n_scores < people / 2 and people > MANY
     if shared:  # posteriors at equally spaced scores, and cubic interpolation between them
         scores = low + (torch.arange(n_scores, dtype=x.dtype, device=x.device) - 1) * step
         table = posterior_of(scores[:, None] * nodes + rest, nodes)

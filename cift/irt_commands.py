@@ -1,4 +1,4 @@
-"""What `cift irt fit`, `score`, `check` and `retain` do: read the files, call the package, write a table, say it briefly."""
+"""What `cift irt fit`, `score`, `check` and `retain` do: read files, call the package, write a table, report."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def fit(
     whole = tables.write_bank(out, bank)
     info = bank.info
     measures = "".join(f", {name.upper()} {info[name]:.1f}" for name in ("aic", "bic") if name in info)
-    settled = "" if info.get("converged", True) else ", NOT converged"
+    settled = ", NOT converged" if info["converged"] is False else ""
     return "\n".join(
         [
             f"fitted    {_crowd(bank, answers)}; {model} by {info['method']}, "
@@ -216,7 +216,7 @@ def _enough(path: Path, answers: pd.DataFrame) -> None:
     people, items = answers.shape
     if min(people, items) < 2:
         raise InputError(
-            f"{path}: {_n(people, 'respondent')} and {_n(items, 'item')}; a scale needs two of each, in rows and columns"
+            f"{path}: {_n(people, 'respondent')} and {_n(items, 'item')}; a scale needs two of each (rows, columns)"
         )
     silent = answers.index[answers.isna().all(axis=1)]
     if len(silent):

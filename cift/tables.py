@@ -1,7 +1,7 @@
 """Tables from other people's tools: wide answer files in any usual dialect, and item banks as plain CSV.
 
-An answer file has one row a respondent and one column an item. Its separator is found; quotes, byte order marks, CRLF and
-the usual spellings of a missing answer are understood. What could mean two things is refused with what to do about it.
+An answer file has one row a respondent and one column an item. Its separator is found; quotes, byte order marks, CRLF
+and the usual spellings of a missing answer are understood. What could mean two things is refused, with a remedy.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def read_labels(
     counts = pd.Series(table.to_numpy().ravel()).value_counts()
     if not counts.index.isin(list(labels)).any():
         raise InputError(
-            f"{path}: no answer is a gold label ({some(labels)}); the answers are {some(counts.index)}. "
+            f"{path}: no answer is a gold label ({some(sorted(labels))}); the answers are {some(counts.index)}. "
             "Spell them alike, or leave --gold out if the answers are scored already"
         )
     unknown = counts[~counts.index.isin(list(labels))]
@@ -115,7 +115,7 @@ def _meanings(cells: Collection[str], labels: Collection[str]) -> dict[str, obje
     known = {label.casefold(): label for label in labels}
     exact = len(known) < len(set(labels))  # labels that differ in case alone
     meaning: dict[str, object] = {}
-    for cell in sorted(set(cells), key=len, reverse=True):
+    for cell in sorted(dict.fromkeys(cells), key=len, reverse=True):  # of one length, as they come in the file
         key = cell.casefold()
         starts = [label for label in known if len(cell) == 1 and label.startswith(key) and label != key]
         if exact and (cell in labels or key not in known):
@@ -150,13 +150,8 @@ def _read(
         problems += [f"row {row} repeats the respondent {ids[row]!r}" for row in again] + [why] * (len(again) > 0)
     refused = np.array([value is _REFUSED for value in meaning], bool)[codes]
     for name, cells, bad in zip(names, codes.T, refused.T, strict=True):
-        if len(rows) > 1 and bad.all():
-            held = [repr(spelling) for spelling in spellings[pd.unique(cells)]]
-            problems.append(f"item {name!r}, rows {rows[0]} to {rows[-1]}: no answer, but {some(held, 3)}")
-        else:
-            problems += [
-                f"row {rows[k]}, item {name!r} has the value {spellings[cells[k]]!r}" for k in bad.nonzero()[0]
-            ]
+        found = [f"row {rows[k]}, item {name!r} has the value {spellings[cells[k]]!r}" for k in bad.nonzero()[0]]
+        problems += found if len(found) <= 3 else [f"{found[0]}, and {len(found) - 1} more rows of it are no answers"]
     if problems:
         raise one_message(path, [problem for problem in problems if problem], remedy)
     if not has_ids:

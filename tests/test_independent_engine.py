@@ -44,7 +44,7 @@ def agrees(scored: pd.DataFrame, scale: str) -> None:
     assert min(stored["a"]) > 0.4
     for name in "ab":
         assert np.abs(bank.items[name] - stored[name]).max() < 0.01
-    assert bank.info["log_likelihood"] == pytest.approx(stored["log_likelihood"], abs=0.05)
+    assert bank.info["log_likelihood"] == pytest.approx(stored["log_likelihood"], abs=0.01)
 
 
 def test_simulated_answers():

@@ -79,8 +79,7 @@ bank.items.groupby(bank.items["item_id"].map(label_of))[["a", "b"]].agg(["mean",
 # are hardest. The bank follows the two-parameter logistic model (2PL; Birnbaum 1968; notebook 04),
 # $P_j(\theta) = 1 / (1 + e^{-a_j(\theta - b_j)})$. The simulation's truth is at hand for checks; the assertion says that
 # estimated difficulties and abilities correlate above .95 with it.
-
-# %% [markdown]
+#
 # ## 2 Five respondents that are no people
 #
 # Four cheap rules, and one model. Each is trained, where it has something to learn, on generated pairs (`scenes`),
@@ -162,7 +161,7 @@ predictions = {
 placed = pd.concat([ability.place(found, bank, name) for name, found in predictions.items()])
 right = {name: (found["predicted"] == found["label"]).sum() for name, found in predictions.items()}
 placed.insert(0, "right", pd.Series(right))
-placed[["right", "n_items", "theta", "theta_se", "percentile", "percentile_empirical"]].round(2)
+placed[["right", "n_items", "theta", "theta_se", "percentile"]].round({"theta": 2, "theta_se": 2, "percentile": 0})
 
 # %% [markdown]
 # Where would pure guessing land? A thousand guessers at random among the three labels give the chance level of this
@@ -172,7 +171,9 @@ placed[["right", "n_items", "theta", "theta_se", "percentile", "percentile_empir
 guessers = pd.DataFrame(rng.random((1000, 90)) < 1 / 3, columns=bank.items["item_id"]).astype(float)
 guessed = ability.score(guessers, bank)
 assert guessed["theta"].max() < -0.5
-print(f"guessers: theta {guessed['theta'].mean():.1f}, sd {guessed['theta'].std():.2f}, SE {guessed['theta_se'].mean():.2f}")
+print(
+    f"guessers: theta {guessed['theta'].mean():.1f}, sd {guessed['theta'].std():.2f}, SE {guessed['theta_se'].mean():.2f}"
+)
 ax = plots.ability(bank, placed, people="simulated respondents")
 ax.axvspan(*guessed["theta"].quantile([0.025, 0.975]), color="#F0E442", alpha=0.5, zorder=0)
 plt.show()
@@ -203,8 +204,7 @@ fit[sheets.index].round(0).astype(int).to_frame()
 # **Check.** Not one of the five is a respondent as the model knows them: all lie below the lowest of the people (the
 # assertion). They miss easy items and hit hard ones. Their $\theta$ summarises how much they got right; it does not
 # predict *which*. Sections 10 and 11 look into that.
-
-# %% [markdown]
+#
 # ## 3 Four estimates of one ability
 #
 # Let $L(\theta) = \prod_j P_j(\theta)^{x_j} (1 - P_j(\theta))^{1 - x_j}$ be the likelihood of the answers $x$, $\varphi$
@@ -226,15 +226,16 @@ ten = adaptive.short_form(bank, 10)
 short = irt.ItemBank(bank.items.set_index("item_id").loc[ten].reset_index(), bank.population, {"scale": "ten items"})
 sheet = pd.DataFrame([[1.0] * 9 + [0.0]], index=["one of ten wrong"], columns=ten)
 four = pd.concat([ability.score(sheet, short, method) for method in ability.METHODS], keys=ability.METHODS)
-four[["theta", "theta_se", "percentile"]].droplevel(1).round(2)
+print(four[["theta", "theta_se", "percentile"]].droplevel(1).round(2))
 
-# %%
 theta = np.linspace(-3, 4, 281)
 p = irt.probability(theta, short.items)
 likelihood = np.where(sheet.to_numpy()[0] == 1, p, 1 - p).prod(axis=1)
 prior = np.exp(-(theta**2) / 2)
 ax = plots.clean_axes()
-for k, (name, curve) in enumerate({"N(0, 1)": prior, "likelihood": likelihood, "posterior": prior * likelihood}.items()):
+for k, (name, curve) in enumerate(
+    {"N(0, 1)": prior, "likelihood": likelihood, "posterior": prior * likelihood}.items()
+):
     ax.plot(theta, curve / curve.max(), plots.LINES[k], color=plots.COLOURS[k], label=name)
 for k, (method, row) in enumerate(four.droplevel(1).iterrows()):
     ax.errorbar(row["theta"], 1.45 - 0.1 * k, xerr=row["theta_se"], fmt=plots.MARKERS[k], color=plots.COLOURS[k + 2],
@@ -249,43 +250,42 @@ plt.show()
 #
 # Is the pull a fault? Ask the simulation: many people at each true ability take the ten items, and each estimate's mean
 # error (*bias*) and root mean squared error (RMSE) are noted. MLE has no finite value for all right or all wrong, so it
-# is set to ±4 there.
+# is set to ±4 there. The last lines do the same for people drawn from $N(0, 1)$.
+
 
 # %%
+def errors_of(true, seed):
+    answers = adaptive.simulate_answers(true, short, seed=seed)
+    return pd.DataFrame({m: ability.score(answers, short, m)["theta"].clip(-4, 4) - true for m in ability.METHODS})
+
+
 grid = np.repeat(np.arange(-2.5, 2.6, 0.5), 400)
-answers = adaptive.simulate_answers(grid, short, seed=SEED)
-errors = pd.DataFrame({m: ability.score(answers, short, m)["theta"].clip(-4, 4) - grid for m in ability.METHODS})
-by_theta = errors.groupby(grid)
+errors = errors_of(grid, SEED + 1)
+measures = {"bias": errors.groupby(grid).mean(), "RMSE": (errors**2).groupby(grid).mean() ** 0.5}
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-for ax, name, found in zip(axes, ("bias", "RMSE"), (by_theta.mean(), (errors**2).groupby(grid).mean() ** 0.5), strict=True):
+for ax, (name, found) in zip(axes, measures.items(), strict=True):
     plots.clean_axes(ax)
     for k, method in enumerate(ability.METHODS):
-        ax.plot(found[method], plots.LINES[k], marker=plots.MARKERS[k], color=plots.COLOURS[k + 2], label=method.upper())
+        ax.plot(
+            found[method], plots.LINES[k], marker=plots.MARKERS[k], color=plots.COLOURS[k + 2], label=method.upper()
+        )
     ax.set(xlabel="true ability θ", ylabel=name)
 axes[0].axhline(0, color="#BBBBBB", zorder=0)
 axes[1].legend(frameon=False)
 plt.show()
+rmse = (errors_of(rng.standard_normal(4000), SEED + 2) ** 2).mean() ** 0.5
+assert rmse.idxmin() == "eap"
+print("RMSE over N(0, 1):", rmse.round(2).to_dict())
 
 # %% [markdown]
 # **What to see.** EAP and MAP err towards 0 at both ends, MLE outwards, WLE is nearly unbiased where the ten items
 # measure. Near 0, where most people are, EAP and MAP have the smallest error; at the far ends WLE has.
-
-# %%
-population = rng.standard_normal(4000)
-answers = adaptive.simulate_answers(population, short, seed=SEED + 1)
-rmse = pd.Series(
-    {m: np.sqrt(((ability.score(answers, short, m)["theta"].clip(-4, 4) - population) ** 2).mean()) for m in ability.METHODS}
-)
-assert rmse.idxmin() == "eap"
-rmse.round(2).rename("RMSE over N(0, 1)").to_frame()
-
-# %% [markdown]
-# **Check.** Averaged over the population EAP has the smallest error of the four; the posterior mean has the smallest of
-# *any* estimate there (Bock & Mislevy 1982). So: EAP to place someone among these people; WLE where the prior should not
+#
+# **Check.** Averaged over the population EAP has the smallest error of the four, MAP hardly a larger one; no
+# estimate at all has a smaller one than the posterior mean (Bock & Mislevy 1982). So: EAP to place someone among these people; WLE where the prior should not
 # speak, as for a model that is no draw from that population. How much it matters depends on the test: with all 90 items
 # the four estimates of our five models differ by at most 0.03.
-
-# %% [markdown]
+#
 # ## 4 How sure: the standard error depends on where you stand
 #
 # By the information, the standard error is about $1/\sqrt{I(\theta)}$ without a prior and $1/\sqrt{I(\theta) + 1}$ with
@@ -310,20 +310,17 @@ for k, (name, scale, people) in enumerate(
 ax.set(xlabel="ability θ", ylabel="standard error", ylim=(0, 1.05), title="Lines: 1/√(I+1); points: simulated people")
 ax.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 0.02))
 plt.show()
-
-# %% [markdown]
-# **What to see.** Precision has a place. `5GS-E` measures the weakest well and tells next to nothing above $\theta = 0$,
-# where its standard error nears 1, as much as is known of anyone without a test. Each point is one person's posterior:
-# the formula is close where the scale measures.
-
-# %% [markdown]
-# **Check.** A standard error is a claim: the interval $\theta \pm 1.96\,SE$ should hold the truth for 95 % of people.
-
-# %% tags=["nbval-check-output"]
-eap = bank.population
-inside = (eap["theta"] - true_theta).abs() <= 1.96 * eap["theta_se"]
+inside = (bank.population["theta"] - true_theta).abs() <= 1.96 * bank.population["theta_se"]
 assert 0.93 < inside.mean() < 0.97
 print(f"{100 * inside.mean():.0f} % of {len(inside)} intervals hold the true ability")
+
+# %% [markdown]
+# **What to see.** Precision has a place. `5GS-E` measures the weakest well and little above $\theta = 1$, where
+# its standard error nears 1, the error of knowing nothing. Each point is one person's posterior:
+# the formula is close where the scale measures.
+#
+# **Check.** A standard error is a claim: the interval $\theta \pm 1.96\,SE$ should hold the truth for 95 % of people;
+# the line above counts.
 
 # %% [markdown]
 # ## 5 Ceilings and floors
@@ -333,7 +330,11 @@ print(f"{100 * inside.mean():.0f} % of {len(inside)} intervals hold the true abi
 # %% tags=["nbval-check-output"]
 perfect = pd.DataFrame([[1.0] * 30, [0.0] * 30], index=["all right", "all wrong"], columns=easy_items)
 ends = pd.concat({m.upper(): ability.score(perfect, easy, m) for m in ability.METHODS}).swaplevel().sort_index()
-ends[["theta", "theta_se", "percentile", "at_ceiling", "at_floor"]].round(2)
+print(ends[["theta", "theta_se", "percentile", "at_ceiling", "at_floor"]].round(1))
+flags = {"5GS-E": ability.score(easy_scored, easy), "G4": ability.score(scored, bank)}
+share = pd.DataFrame({name: found[["at_ceiling", "at_floor"]].mean() for name, found in flags.items()}).T
+assert share.loc["5GS-E", "at_ceiling"] > 0.2
+(100 * share).round(0).astype(int).add_suffix(" (% of people)")
 
 # %% [markdown]
 # The MLE is honest in its way: infinite, with an infinite error. EAP gives a finite number that is mostly the
@@ -342,25 +343,17 @@ ends[["theta", "theta_se", "percentile", "at_ceiling", "at_floor"]].round(2)
 #
 # **Check.** How many simulated people are there? A third of them on the easy scale, none on G4. Nobody is at the floor of
 # either, and the guessers of section 2 show why that is no comfort: a test of three choices has its real floor at chance.
-
-# %% tags=["nbval-check-output"]
-flags = {"5GS-E": ability.score(easy_scored, easy), "G4": ability.score(scored, bank)}
-ends = pd.DataFrame({name: found[["at_ceiling", "at_floor"]].mean() for name, found in flags.items()}).T
-assert ends.loc["5GS-E", "at_ceiling"] > 0.2
-(100 * ends).round(0).astype(int).add_suffix(" (% of people)")
-
-# %% [markdown]
+#
 # ## 6 Percentiles, and why estimates are less spread than people
 #
 # `percentile` is $100\,\Phi(\theta)$, the place in $N(0, 1)$. `percentile_empirical` is the share of the bank's own
 # population with a lower estimate. They agree on a precise scale, and part on a poor one:
 
 # %%
-some = pd.concat([placed.loc[["MiniLM vectors"]], ability.score(scored, bank).sort_values("theta").iloc[[250, 500, 750, 950]]])
+people = ability.score(scored, bank).sort_values("theta").iloc[[250, 500, 750, 950]]
 poor = ability.score(easy_scored, easy).sort_values("theta").iloc[[50, 250, 500, 700]]
-pd.concat({"G4, 90 items": some, "5GS-E, 30 items": poor})[["theta", "theta_se", "percentile", "percentile_empirical"]].round(
-    {"theta": 2, "theta_se": 2, "percentile": 0, "percentile_empirical": 0}
-)
+some = pd.concat({"G4": pd.concat([placed.loc[["MiniLM vectors"]], people]), "5GS-E": poor})
+some[["theta", "theta_se"]].round(2).join(some[["percentile", "percentile_empirical"]].round(0).astype(int))
 
 # %% [markdown]
 # On the easy scale someone with more right answers than half of the people is said to be at percentile 60, and the 33 %
@@ -398,8 +391,7 @@ plt.show()
 # **What to see.** The EAPs pile up at the ceiling, at 0.84, and nobody is placed higher; plausible values have the shape
 # of the true abilities. One draw is no estimate of one person: it is for the group. (The assertion above holds the law of
 # total variance against the draws.)
-
-# %% [markdown]
+#
 # ## 7 Adaptive tests: the next item depends on the answers so far
 #
 # An item tells most about people near its difficulty. So after each answer, ask the item with the most information at
@@ -456,8 +448,7 @@ plt.show()
 # **What to see.** Left: chosen items come down faster than random ones, and the standard error that the test reports
 # (grey) agrees with its real error. Right: in the middle a dozen items do; towards the upper end the bank has few hard
 # items left, and no order helps.
-
-# %% [markdown]
+#
 # **Exposure and content.** A test that always asks the best item asks everybody the same ones, and with models that
 # means it can be trained for. `among=5` draws from the five best (Kingsbury & Zara 1989); `groups` keeps every label at
 # its share. What do these cost?
@@ -497,8 +488,7 @@ both.round(2)
 # **Check.** For people the short test agrees with the long one within its error. For these models it need not: an
 # adaptive test relies on *which* items are right more than a full one, and section 2 found that they are not the ones
 # that the curves expect.
-
-# %% [markdown]
+#
 # ## 8 Short forms: the same few items for all
 #
 # Where all answers are there anyway, or the test goes on paper, one wants the best twenty items once for all.
@@ -510,13 +500,16 @@ sizes = (5, 10, 20, 40, 80)
 forms = {
     "short form": adaptive.short_form_error(examinees, bank, sizes),
     "random items": adaptive.short_form_error(examinees, bank, sizes, order="random"),
-    "adaptive": adaptive.by_length(runs["information"], ability.score(examinees, bank)["theta"]).query("n_items in @sizes"),
+    "adaptive": adaptive.by_length(runs["information"], ability.score(examinees, bank)["theta"]).query(
+        "n_items in @sizes"
+    ),
 }
 assert (forms["short form"]["spearman"] > forms["random items"]["spearman"]).all()
 print(pd.concat({name: found.set_index("n_items")["spearman"] for name, found in forms.items()}, axis=1).round(2))
 ax = plots.clean_axes()
 for k, (name, found) in enumerate(forms.items()):
-    ax.plot(found["n_items"], found["spearman"], plots.LINES[k], marker=plots.MARKERS[k], color=plots.COLOURS[k + 1], label=name)
+    style = {"marker": plots.MARKERS[k], "color": plots.COLOURS[k + 1], "label": name}
+    ax.plot(found["n_items"], found["spearman"], plots.LINES[k], **style)
 ax.set(xlabel="number of items", ylabel="rank correlation with all 90", xscale="log", title="Simulated examinees")
 ax.set_xticks(sizes, sizes)
 ax.minorticks_off()
@@ -544,7 +537,9 @@ if have:
     share = checkpoints[half].mean()
     chosen = share[share.between(0.1, 0.9)].sample(200, random_state=SEED).index
     real = irt.calibrate(checkpoints.loc[half, chosen], "model-crowd", method="map")
-    found = {o: adaptive.short_form_error(checkpoints[~half], real, sizes, o).set_index("n_items") for o in adaptive.ORDERS}
+    found = {
+        o: adaptive.short_form_error(checkpoints[~half], real, sizes, o).set_index("n_items") for o in adaptive.ORDERS
+    }
     print(pd.concat({o: t[["spearman", "theta_se"]] for o, t in found.items()}, axis=1).round(2).to_string())
 else:
     print("Not at hand: cift.fetch.fetch('model-crowd/snli_irt_all_coded.csv') and the SNLI test set download them.")
@@ -564,8 +559,7 @@ else:
 # 300-item $\theta$ ranks them as their accuracy on the *other* 9,524 items does: Spearman .983. The mean standard error
 # of the 300-item abilities is 0.13. The population is one of models here, and the five checkpoints of a model are no
 # independent respondents.
-
-# %% [markdown]
+#
 # ## 9 Two crowds, one scale: linking
 #
 # Each calibration calls its own crowd $N(0, 1)$. If a second crowd is abler, its items look easier, and an ability of 0
@@ -588,7 +582,7 @@ parts = shuffled.iloc[:60], shuffled.iloc[30:]
 def two_banks(seed):
     draws = np.random.default_rng(seed)
     abilities = draws.standard_normal(1000), 0.7 + 0.8 * draws.standard_normal(1000)
-    sheets = [adaptive.simulate_answers(t, irt.ItemBank(part, pd.DataFrame(), {}), seed=2 * seed + k)
+    sheets = [adaptive.simulate_answers(t, irt.ItemBank(part, pd.DataFrame(), {}), seed=1000 + 2 * seed + k)
               for k, (t, part) in enumerate(zip(abilities, parts, strict=True))]  # fmt: skip
     return [irt.calibrate(answers, f"crowd {k} (simulated)") for k, answers in enumerate(sheets, 1)]
 
@@ -620,14 +614,17 @@ for seed in range(40, 40 + REPLICATIONS):
     for name, method in (("mean-sigma", linking.mean_sigma), ("Stocking-Lord", linking.stocking_lord)):
         links.append({"method": name} | method(others, ones)._asdict())
 spread = pd.DataFrame(links).groupby("method").agg(["mean", "std"])
-assert (spread.xs("mean", axis=1, level=1) - [0.8, 0.7]).abs().to_numpy().max() < 0.06
-spread.round(3)
+assert (spread.loc["Stocking-Lord"].xs("mean", level=1) - [0.8, 0.7]).abs().max() < 0.08
+spread.round(2)
 
 # %% [markdown]
-# Both find the true link. The standard deviations are the link's own standard error, which `transform` does not add to
-# the items' errors: add it where you compare *means* of crowds. Stocking–Lord varies less, as it weighs down items whose
-# difficulty is badly known. Now a model can be measured by either crowd's bank. WLE is used, since EAP's prior means
-# another population on each scale:
+# Stocking–Lord finds the true link, with a standard deviation of about 0.04. Mean–sigma falls short of it and varies more:
+# the abler crowd hardly misses the easiest items, their $b_2$ are badly known, the error widens $\mathrm{sd}(b_2)$, and $A$
+# comes out too small. Stocking–Lord compares curves where people are, and weighs such items down. The standard deviation is
+# the link's own standard error, which `transform` does not add to the items' errors: add it where you compare *means* of
+# crowds.
+#
+# Now a model can be measured by either crowd's bank. WLE is used, since EAP's prior means another population on each scale:
 
 # %%
 views = {"first crowd": first, "second crowd, as it is": second, "second crowd, linked": linked}
@@ -638,8 +635,7 @@ pd.concat(wle, axis=1).round(2)
 # Unlinked, the same models seem about a standard deviation worse, only because their judges are better. Linked, the two
 # measurements are on one scale. They rest on different items, though, and agree only as far as the models' right answers
 # do not depend on which.
-
-# %% [markdown]
+#
 # ## 10 Does the model find hard what people find hard?
 #
 # An ability in the full sense would show in a curve: easy items right, hard ones wrong. For that one needs each item's
@@ -674,7 +670,14 @@ for ax, (name, share) in zip(axes, kinds.items(), strict=True):
     plots.clean_axes(ax).set(xlabel="difficulty b", title=name, ylim=(-0.03, 1.03))
     for k, letter in enumerate("ENC"):
         mine = label_of[b.index] == letter
-        ax.plot(b[mine], share[mine], plots.MARKERS[k], color=plots.COLOURS[k + 1], markersize=5, label=f"gold label {letter}")
+        ax.plot(
+            b[mine],
+            share[mine],
+            plots.MARKERS[k],
+            color=plots.COLOURS[k + 1],
+            markersize=5,
+            label=f"gold label {letter}",
+        )
 axes[0].set_ylabel("share right")
 axes[1].axhline(1 / 3, color="#BBBBBB", zorder=0)
 axes[0].legend(frameon=False, loc="lower left")
@@ -700,7 +703,10 @@ def within(values):
 
 
 pd.DataFrame(
-    {name: {"all 90 items": correlation(b, s), "within labels": correlation(within(b), within(s))} for name, s in kinds.items()}
+    {
+        name: {"all 90 items": correlation(b, s), "within labels": correlation(within(b), within(s))}
+        for name, s in kinds.items()
+    }
 )
 
 # %% [markdown]
@@ -729,8 +735,7 @@ else:
 
 # %% [markdown]
 # REALTEXT
-
-# %% [markdown]
+#
 # ## 11 Are the items fair to models? Differential item functioning
 #
 # An item shows *DIF* if, **at equal ability**, it is harder for one group than for the other. If many items do, one
@@ -744,7 +749,9 @@ is_model = pd.Series(everyone.index.isin(variants.index), index=everyone.index)
 found = dif.dif(everyone, is_model).set_index("item_id")
 print(f"{len(variants)} variants against {len(scored)} simulated people")
 print(found["ets_class"].value_counts().reindex(["A", "B", "C"], fill_value=0).to_dict())
-classes = pd.crosstab(found.index.map(label_of), [found["ets_class"], np.where(found["mh_delta"] < 0, "harder", "easier")])
+classes = pd.crosstab(
+    found.index.map(label_of), [found["ets_class"], np.where(found["mh_delta"] < 0, "harder", "easier")]
+)
 classes.rename_axis(index="gold label", columns=["class", "for models"])
 
 # %%
@@ -757,15 +764,19 @@ for k, letter in enumerate("ENC"):
                 elinewidth=0.8, label=f"gold label {letter}")  # fmt: skip
 for limit in (-1.5, 1.5):
     ax.axhline(limit, color="#999999", linestyle="--", linewidth=0.8)
-ax.set(xlabel="items, in order of Δ", ylabel="Δ with 95 % interval", title="Below 0: harder for the variants", ylim=(-13, 13))
+ax.set(
+    xlabel="items, in order of Δ",
+    ylabel="Δ with 95 % interval",
+    title="Below 0: harder for the variants",
+    ylim=(-13, 13),
+)
 ax.legend(frameon=False, loc="upper left")
 plt.show()
 
 # %% [markdown]
 # **What to see.** Nearly all items lie outside the dashed lines of ±1.5: items that people of the same score get right are
 # hard for the variants, and the reverse. The number right matches them, and little else does.
-
-# %% [markdown]
+#
 # **Check.** Is the method to blame? Take as many simulated people at random as the focal group: there should be next to
 # no C items. And the easy items should be the ones that are harder for models: people of low ability still get easy
 # items right, models at chance do not.
@@ -787,7 +798,7 @@ same = (x @ x.T + (1 - x) @ (1 - x).T) / x.shape[1]
 layer = np.array([name[0] for name in names])
 off = ~np.eye(len(x), dtype=bool)
 kin = layer[:, None] == layer[None]
-independent = ((x.mean() ** 2) + (1 - x.mean()) ** 2)
+independent = (x.mean() ** 2) + (1 - x.mean()) ** 2
 print(f"same result on an item: same layer {same[kin & off].mean():.2f}, other layer {same[~kin].mean():.2f}, "
       f"independent with this share right {independent:.2f}")  # fmt: skip
 
@@ -796,8 +807,7 @@ print(f"same result on an item: same layer {same[kin & off].mean():.2f}, other l
 # what is measured is DIF of *this family*, not of models at large. With few models read the size and pattern of Δ, not
 # the p-values; and treat "how many models" as the number of families. What remains true with one family: the pattern is
 # large, and an ability of such a model must not be read as a person's.
-
-# %% [markdown]
+#
 # ## Recap
 #
 # - `ability.place` puts a predictions table on a scale, with a standard error. EAP is best on average over the population;
@@ -809,8 +819,7 @@ print(f"same result on an item: same layer {same[kin & off].mean():.2f}, other l
 # - Two crowds' scales can be compared after linking through common items.
 # - One number presumes that the items work alike for people and models. Person fit, the correlation with difficulty and
 #   DIF test that. Here all three say no; a $\theta$ without them says less than it seems to.
-
-# %% [markdown]
+#
 # ## Exercises
 #
 # 1. Place a model that always says *entailment*, and one that always says *neutral*. Why do the three constant models
@@ -823,8 +832,7 @@ print(f"same result on an item: same layer {same[kin & off].mean():.2f}, other l
 #    take, and how much smaller is the models' standard error after ten items?
 # 5. In section 9, use 5 common items instead of 30. How much does the spread of $A$ and $B$ grow for each method?
 # 6. Take the fine-tuned pupil of notebook 00 as a sixth model. Does its $l_z^*$ come nearer to people's?
-
-# %% [markdown]
+#
 # ## Where next
 #
 # `12_rte_case_study` uses these abilities as its yardstick, with controls, seeds and intervals. Notebook 04 is about
