@@ -156,8 +156,8 @@ def _right_labels(labels: pd.DataFrame, bank: ItemBank) -> pd.DataFrame:
         unknown = set(labels[item].dropna()) - known[item]
         if unknown:
             raise InputError(
-                f"responses: item {item!r} has the answer {sorted(unknown, key=str)[0]!r}, which the bank has not seen; "
-                f"it knows {', '.join(map(str, known[item]))}"
+                f"responses: item {item!r} has the answer {sorted(unknown, key=str)[0]!r}, "
+                f"which the bank has not seen; it knows {', '.join(map(str, known[item]))}"
             )
     return labels.eq(first, axis=1).astype(float).where(labels.notna())
 

@@ -291,6 +291,20 @@ def scores(expected: Expected, x: Curves, n: int) -> tuple[Tensor, Tensor]:
     return gradient, information
 
 
+def expected_log_likelihood(expected: Expected, x: Curves, n: int) -> Tensor:
+    """Of each item, (items,): what a step of the M step is to raise."""
+    found = torch.empty(len(x), dtype=x.dtype, device=x.device)
+    for part in _chunks(len(x), len(expected.nodes)):
+        trials = expected.trials if expected.trials.ndim == 1 else expected.trials[part]
+        z = logits(x[part], expected.nodes)
+        if n == 2:
+            found[part] = (expected.right[part] * x[part, :2]).sum(1) - (trials * softplus(z)).sum(1)
+        else:
+            p = curve(x[part], torch.sigmoid(z))
+            found[part] = (expected.right[part] * (p.log() - torch.log1p(-p)) + trials * torch.log1p(-p)).sum(1)
+    return found
+
+
 def derivatives(x: Curves, sigmoid: Tensor, nodes: Tensor, n: int) -> list[Tensor]:
     """Of P by the first n of a, g, logit c, logit d: (items, nodes) each."""
     c, d = x[:, 2:3], x[:, 3:]

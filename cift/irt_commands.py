@@ -8,8 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtr
-from scipy.stats import percentileofscore
 
 from cift import ability, crowds, tables
 from cift.dependence import local_dependence
@@ -17,7 +15,7 @@ from cift.diagnostics import MIN_EIGENVALUE_RATIO, item_fit, person_fit, reliabi
 from cift.dimensions import dimensionality, factor_loadings, tetrachoric
 from cift.errors import InputError
 from cift.files import one_message, write_text
-from cift.irt import METHODS, MODELS, ItemBank, calibrate, posterior
+from cift.irt import METHODS, MODELS, ItemBank, calibrate
 
 ALPHA = 0.05  # of what the report calls significant, after Holm where many items or pairs are tested
 MOST_ITEMS = 150  # of which crowds are simulated for the dimensions: some ten seconds, growing with the square
@@ -100,7 +98,7 @@ def score(
         warnings.warn(f"{bank_path}: no population beside it, so percentile_empirical is empty", stacklevel=2)
     present = bank.items[bank.items["item_id"].isin(answers.columns)].reset_index(drop=True)
     bank = ItemBank(present, bank.population, bank.info)
-    scores = _score_nominal(answers, bank) if "label" in present else ability.score(answers, bank, method)
+    scores = ability.score(_heard(answers, bank) if "label" in present else answers, bank, method)
     write_text(out, scores.rename_axis("respondent").reset_index().to_csv(index=False))
     theta = scores["theta"][np.isfinite(scores["theta"])]
     spread = f"theta {theta.min():.2f} to {theta.max():.2f}, mean {theta.mean():.2f}, " if len(theta) else ""
@@ -223,32 +221,14 @@ def _enough(path: Path, answers: pd.DataFrame) -> None:
         warnings.warn(f"{path}: {_n(len(silent), 'respondent')} answered nothing: {tables.some(silent)}", stacklevel=3)
 
 
-def _score_nominal(answers: pd.DataFrame, bank: ItemBank) -> pd.DataFrame:
-    """`cift.ability.score` by EAP for a nominal bank; a label that the bank does not know says nothing."""
+def _heard(answers: pd.DataFrame, bank: ItemBank) -> pd.DataFrame:
+    """Raw answers without the labels that a nominal bank does not know: they say nothing."""
     known = bank.items.groupby("item_id")["label"].agg(set)
     heard = answers.apply(lambda column: column.where(column.isin(known[column.name]), None))
     lost = int((answers.notna() & heard.isna()).to_numpy().sum())
     if lost:
         warnings.warn(f"{_n(lost, 'answer')} with a label that nobody chose at calibration: left out", stacklevel=3)
-    nodes, weight, _ = posterior(heard, bank.items)
-    theta, theta_se = ability.mean_and_sd(nodes, weight)
-    gold = bank.items.drop_duplicates("item_id").set_index("item_id")["label"]
-    answered, right = heard.notna().sum(axis=1), heard.eq(gold.loc[heard.columns], axis=1).sum(axis=1)
-    empirical = np.full(len(theta), np.nan)
-    if len(bank.population):
-        empirical = percentileofscore(bank.population["theta"].round(4), theta.round(4), kind="mean")
-    return pd.DataFrame(
-        {
-            "theta": theta,
-            "theta_se": theta_se,
-            "percentile": 100 * ndtr(theta),
-            "percentile_empirical": empirical,
-            "n_items": answered,
-            "at_ceiling": (answered > 0) & (right == answered),
-            "at_floor": (answered > 0) & (right == 0),
-        },
-        index=answers.index,
-    )
+    return heard
 
 
 # what is said
@@ -262,8 +242,8 @@ def _crowd(bank: ItemBank, answers: pd.DataFrame) -> str:
     used = bank.items["item_id"].unique()
     left_out = [item for item in answers.columns if item not in set(used)]
     without = f" ({len(left_out)} left out: {tables.some(left_out)})" if left_out else ""
-    absent = 100 * answers.isna().to_numpy().mean()
-    missing = f", {absent:.1f} % of the answers missing" if absent else ""
+    absent = int(answers.isna().to_numpy().sum())
+    missing = f", {_n(absent, 'answer')} missing ({100 * absent / answers.size:.1f} %)" if absent else ""
     return f"{_n(len(answers), 'respondent')}, {_n(len(used), 'item')}{without}{missing}"
 
 
@@ -327,7 +307,7 @@ def _pair_lines(pairs: pd.DataFrame, items: pd.DataFrame) -> list[str]:
     dependent = pairs[pairs["p_holm"] < ALPHA]
     lines = [f"local dependence  {len(dependent)} of {_n(len(pairs), 'pair')} (LD-X2, p < {ALPHA} after Holm)"]
     if len(dependent):
-        shown = [f"{row.item_1} with {row.item_2} (Q3 {row.q3:.2f})" for row in dependent.head(5).itertuples()]
+        shown = [f"{row.item_1} with {row.item_2} (Q3 {row.q3:.2f})" for row in dependent.head(3).itertuples()]
         lines[0] += f"; largest: {', '.join(shown)}"
     return lines
 

@@ -17,12 +17,24 @@ import torch
 from torch import Tensor
 
 from cift.curves import quadrature
-from cift.expectation import Answers, Curves, Expected, curve, derivatives, expect, logits, posteriors, scores
+from cift.expectation import (
+    Answers,
+    Curves,
+    Expected,
+    curve,
+    derivatives,
+    expect,
+    expected_log_likelihood,
+    logits,
+    posteriors,
+    scores,
+)
 from cift.irt import Fit, Priors
 
 TOLERANCE = 1e-5  # largest change of a parameter in one iteration
 MAX_ITERATIONS = 1000
 RUNAWAY = 20.0  # a slope beyond it has no maximum: the likelihood rises for ever
+LARGE = 0.3  # a change of an item's coordinate that is looked at twice
 MEMORY = 6  # iterations that Anderson acceleration looks back on
 SMALL = 2e6  # cells: fewer are done by one thread
 FEW_ITEMS = 60  # below so many, standard errors take each person's posterior as it is, not as normal
@@ -179,7 +191,10 @@ class Problem:
             change = _shared_slope_step(gradient, information)
         else:
             change = torch.linalg.solve(information, gradient)
-        y = y + change.clamp(-1, 1)  # far from the optimum the curvature misleads
+        change = change.clamp(-1, 1)  # far from the optimum the curvature misleads
+        if self.model != "1pl" and change.abs().max() > LARGE:
+            change = self.halved(expected, state, change)
+        y = y + change
         if self.pooled:
             hyper = self.empirical_bayes(y, information, hyper)
             if self.priors.log_a and self.priors.b:  # the priors fix origin and unit
@@ -189,23 +204,46 @@ class Problem:
     def penalised(self, expected: Expected, y: Tensor, hyper: Tensor, x: Curves) -> tuple[Tensor, Tensor]:
         """Gradient and information of each item's coordinates, the priors' included."""
         gradient, information = scores(expected, x, self.n)
-        mean, precision = torch.zeros_like(y[0]), torch.full_like(y[0], 1e-9)
+        mean, precision = self.normal_priors(y, hyper)
         if self.pooled:  # from a, g to log a, b
             jacobian = self.jacobian(x)
             gradient = (jacobian.mT @ gradient[..., None])[..., 0]
             information = jacobian.mT @ information @ jacobian
+            # the mode of log a with b integrated out (Laplace): half the log of b's information falls with a
+            gradient[:, 0] -= 1 - precision[1] / (information[:, 1, 1] + precision[1])
+        return gradient - precision * (y - mean), information + torch.diag(precision)
+
+    def normal_priors(self, y: Tensor, hyper: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and precision of each coordinate's prior, (n,); a precision of next to nothing where there is none."""
+        mean, precision = torch.zeros_like(y[0]), torch.full_like(y[0], 1e-9)
+        if self.pooled:
             mean[:2], precision[:2] = hyper[[0, 2]], (-2 * hyper[[1, 3]]).exp()
             if self.model == "1pl":
                 precision[0] = 0.0  # one slope for all: nothing to pool
-            # the mode of log a with b integrated out (Laplace): half the log of b's information falls with a
-            gradient[:, 0] -= 1 - precision[1] / (information[:, 1, 1] + precision[1])
         for k, center, sd in (
             (2, self.priors.guessing, self.priors.guessing_sd),
             (3, self.priors.upper, self.priors.upper_sd),
         ):
             if k < self.n:
                 mean[k], precision[k] = float(np.log(center / (1 - center))), sd**-2
-        return gradient - precision * (y - mean), information + torch.diag(precision)
+        return mean, precision
+
+    def halved(self, expected: Expected, state: Tensor, change: Tensor) -> Tensor:
+        """A large change, halved for each item as often as it takes not to go downhill."""
+        y, hyper = self.split(state)
+        mean, precision = self.normal_priors(y, hyper)
+
+        def objective(at: Tensor) -> Tensor:
+            x = self.curves(torch.cat([at.flatten(), hyper]))
+            return expected_log_likelihood(expected, x, self.n) - (precision * (at - mean) ** 2).sum(1) / 2
+
+        start = objective(y)
+        for _ in range(6):
+            worse = objective(y + change) < start
+            if not worse.any():
+                break
+            change = torch.where(worse[:, None], change / 2, change)
+        return change
 
     def empirical_bayes(self, y: Tensor, information: Tensor, hyper: Tensor) -> Tensor:
         """Mean and log sd of log a and of b between the items, by Fisher scoring with Laplace's posterior of each item.

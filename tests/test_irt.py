@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from cift import crowds, irt, selection
 from cift.ability import eap
@@ -106,8 +107,6 @@ def test_curves_and_information():
 
 def test_py_irt_agrees_and_leaves_global_state_alone():
     pyro = pytest.importorskip("pyro", reason="py-irt installs on Python 3.11 only")
-    import torch
-
     scored, truth = simulate(300, 15, seed=6, missing=0.05)
     before = scored.copy()
     pyro.get_param_store().clear()
@@ -139,6 +138,99 @@ def test_bank_is_stored_losslessly(tmp_path):
         irt.ItemBank.load(tmp_path / "broken.json")
 
 
+def sparse_crowd(seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """164 people, 800 items, ten answers an item: the shape of the RTE-1 answers of Snow et al. (2008)."""
+    scored, truth = simulate(164, 800, seed)
+    rng = np.random.default_rng(seed)
+    asked = rng.random(scored.shape).argsort(axis=0) < 10
+    return scored.where(asked), truth
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_few_answers_an_item_get_priors_and_say_so(seed):
+    scored, truth = sparse_crowd(seed)
+    with pytest.warns(UserWarning, match="half of the items have 10 answers or fewer"):
+        bank = irt.calibrate(scored)
+    truth = truth.loc[bank.items["item_id"]]
+    assert bank.info["method"] == "map" and "priors estimated from the items" in bank.info["notes"][0]
+    assert bank.info["converged"] and (bank.items["a"] > 0).all()
+    assert np.corrcoef(bank.items["b"], truth["b"])[0, 1] > 0.72
+    covered = (bank.items["b"].to_numpy() - truth["b"].to_numpy()) / bank.items["b_se"].to_numpy()
+    assert 0.9 < np.mean(np.abs(covered) < 1.96) < 0.99
+
+
+def test_a_slope_without_a_maximum_gets_priors():
+    rng = np.random.default_rng(0)
+    scored, _ = simulate(200, 6, seed=2)
+    scored["copy"] = scored["i0"]  # two answers that are always alike: their slopes grow without end
+    scored["again"] = scored["i0"].where(rng.random(200) > 0.01, 1 - scored["i0"])
+    with pytest.warns(UserWarning, match="maximum likelihood would fail"):
+        bank = irt.calibrate(scored)
+    assert bank.info["method"] == "map" and bank.info["converged"]
+    assert np.isfinite(bank.items[["a", "b", "a_se", "b_se"]].to_numpy()).all()
+
+
+def test_given_priors_are_used():
+    scored, _ = simulate(60, 8, seed=21)
+    tight = irt.calibrate(scored, method="map", priors=irt.Priors(log_a=(0.0, 0.01), b=(0.5, 0.01)))
+    assert np.allclose(tight.items["a"], 1, atol=0.05) and np.allclose(tight.items["b"], 0.5, atol=0.05)
+    assert {name: pytest.approx(value) for name, value in tight.info["priors"].items()} == {
+        "b": [0.5, 0.01],
+        "log_a": [0.0, 0.01],
+    }
+
+
+def test_larger_models_are_compared_with_smaller_ones():
+    """2PL answers: the 2PL is far better than the 1PL, and a third parameter finds nothing."""
+    scored, truth = simulate(3000, 20, seed=22)
+    banks = [irt.calibrate(scored, model=model) for model in ("3pl", "1pl", "2pl")]
+    table = irt.compare(*banks).set_index("model")
+    assert list(table.index) == ["1pl", "2pl", "3pl"] and list(table["n_parameters"]) == [21, 40, 60]
+    assert table.loc["2pl", "p"] < 1e-6 and table.loc["3pl", "p"] > 0.01
+    assert table["bic"].idxmin() == "2pl"
+    assert banks[1].items["a"].nunique() == 1
+    other, _ = simulate(3000, 20, seed=23)
+    with pytest.raises(InputError, match="fitted to other answers"):
+        irt.compare(banks[0], irt.calibrate(other))
+
+
+def test_guessing_is_found_where_the_answers_tell():
+    rng = np.random.default_rng(24)
+    truth = pd.DataFrame({"a": 1.6, "b": rng.normal(0, 1, 30), "c": 0.25, "d": 1.0})
+    right = rng.random((6000, 30)) < irt.probability(rng.standard_normal(6000), truth)
+    three, two = (irt.calibrate(pd.DataFrame(right), model=model) for model in ("3pl", "2pl"))
+    hard = truth["b"] > 0  # an easy item hardly ever shows what guessers do
+    assert three.items.loc[hard, "c"].to_numpy() == pytest.approx(0.25, abs=0.08)
+    rmse = [np.sqrt(np.mean((bank.items["b"] - truth["b"]) ** 2)) for bank in (three, two)]
+    assert rmse[0] < 0.15 < rmse[1]
+    assert three.info["bic"] < two.info["bic"]
+    assert (three.items["c_se"] > 0).all() and (two.items["c_se"] == 0).all()
+
+
+def test_a_miskeyed_item_has_a_negative_slope_and_is_named():
+    scored, _ = simulate(800, 12, seed=25)
+    scored["i3"] = 1 - scored["i3"]
+    with pytest.warns(UserWarning, match="a < 0 for i3: .* check their gold labels"):
+        bank = irt.calibrate(scored)
+    assert (bank.items.set_index("item_id")["a"] < 0).sum() == 1
+
+
+def test_the_same_numbers_again_and_from_any_kind_of_cell():
+    scored, _ = simulate(300, 8, seed=26)
+    bank = irt.calibrate(scored)
+    for same in (scored, scored.astype(int), scored.astype(bool), scored.astype("Int64"), scored.astype(object)):
+        pd.testing.assert_frame_equal(irt.calibrate(same).items, bank.items)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
+def test_a_gpu_gives_the_same_numbers():
+    scored, _ = simulate(2000, 50, seed=27)
+    for model in irt.MODELS[:4]:
+        here, there = (irt.calibrate(scored, model=model, device=device).items for device in ("cpu", "cuda"))
+        assert np.allclose(here[["a", "b"]], there[["a", "b"]], atol=1e-4)
+
+
 def test_an_item_that_everyone_got_right_is_left_out_and_reported():
     scored, _ = simulate(100, 5, seed=9)
     scored["i2"] = 1.0
@@ -160,3 +252,5 @@ def test_bad_input_is_named():
         irt.calibrate(scored.head(1))
     with pytest.raises(InputError, match="method 'mcmc': unknown; choose from mml, map, py-irt"):
         irt.calibrate(scored, method="mcmc")
+    with pytest.raises(InputError, match="model 'rasch': unknown; choose from 1pl, 2pl, 3pl, 4pl, nominal"):
+        irt.calibrate(scored, model="rasch")
