@@ -249,12 +249,12 @@ def _as_right(responses: pd.DataFrame, scale: str) -> tuple[np.ndarray, np.ndarr
     if values.dtype.kind == "O":
         values = responses.apply(pd.to_numeric, errors="coerce").to_numpy(float, na_value=np.nan)
         values[responses.notna().to_numpy() & np.isnan(values)] = -1
-    if values.dtype.kind in "biu" and values.size and values.min() >= 0 and values.max() <= 1:
-        return np.ascontiguousarray(values, np.uint8), None
     right = np.ascontiguousarray(values == 1).view(np.uint8)
-    answered = None if values.dtype.kind in "biu" else ~np.isnan(values)
-    known = right.view(bool) | (values == 0)
-    bad = ~known if answered is None else answered & ~known
+    wrong = values == 0
+    if np.count_nonzero(right) + np.count_nonzero(wrong) == values.size:
+        return right, None
+    answered = right.view(bool) | wrong
+    bad = ~answered & (values == values)  # NaN is not itself
     if bad.any():
         row, column = np.argwhere(bad)[0]
         raise InputError(
@@ -262,8 +262,6 @@ def _as_right(responses: pd.DataFrame, scale: str) -> tuple[np.ndarray, np.ndarr
             f"{responses.to_numpy(object)[row, column]!r} is not 1, 0 or missing; "
             "score raw labels with cift.crowds.score first"
         )
-    if answered is None or answered.all():
-        return right, None
     return right, np.ascontiguousarray(answered).view(np.uint8)
 
 

@@ -39,7 +39,7 @@ MEMORY = 6  # iterations that Anderson acceleration looks back on
 SMALL = 2e6  # cells: fewer are done by one thread
 FEW_ITEMS = 60  # below so many, standard errors take each person's posterior as it is, not as normal
 GROUPS = 100  # of people of like ability
-SLOPE_SD = 0.4  # of log a between the items of a scale: where its estimate starts, and what WORTH items say
+USUAL_SD = {"log_a": 0.4, "b": 1.0}  # between the items of a scale: as WORTH items say beside those at hand
 WORTH = 10.0
 PARAMETERS = {"1pl": 2, "2pl": 2, "3pl": 3, "4pl": 4}  # of an item: a, g, logit c, logit d
 
@@ -248,18 +248,20 @@ class Problem:
     def empirical_bayes(self, y: Tensor, information: Tensor, hyper: Tensor) -> Tensor:
         """Mean and log sd of log a and of b between the items, by Fisher scoring with Laplace's posterior of each item.
 
-        A hyperprior worth WORTH items keeps the sd of log a off zero where the answers hardly tell slopes apart.
+        A hyperprior worth WORTH items keeps the sds off zero where the answers hardly tell the items apart.
         """
         new = hyper.clone()
-        for k, given in ((0, self.priors.log_a or self.model == "1pl"), (1, self.priors.b)):
+        for k, (usual, given) in enumerate(
+            zip(USUAL_SD.values(), (self.priors.log_a or self.model == "1pl", self.priors.b), strict=True)
+        ):
             if given:
                 continue
-            at, worth = y[:, k], WORTH if k == 0 else 0.0
+            at = y[:, k]
             variance = torch.linalg.inv(information)[:, k, k]
             square = (2 * hyper[2 * k + 1]).exp()
             mean = at.mean()
-            excess = ((at - mean) ** 2 + variance - square).sum() + worth * (SLOPE_SD**2 - square)
-            change = excess / square / (((1 - variance / square) ** 2).sum() + worth)  # of the square, relative
+            excess = ((at - mean) ** 2 + variance - square).sum() + WORTH * (usual**2 - square)
+            change = excess / square / (((1 - variance / square) ** 2).sum() + WORTH)  # of the square, relative
             new[2 * k], new[2 * k + 1] = mean, hyper[2 * k + 1] + change.clamp(-0.5, 0.5) / 2
         return new
 

@@ -159,6 +159,20 @@ def test_few_answers_an_item_get_priors_and_say_so(seed):
     assert 0.9 < np.mean(np.abs(covered) < 1.96) < 0.99
 
 
+@pytest.mark.parametrize("model", ["2pl", "3pl"])
+def test_the_workers_of_snow_2008(mirror, model):
+    """Real answers, 10 an item: maximum likelihood runs away, the default does not."""
+    table = pd.read_csv(mirror / "snow2008" / "rte.standardized.tsv", sep="\t")
+    table["right"] = (table["response"] == table["gold"]).astype(float)
+    scored = table.pivot(index="!amt_worker_ids", columns="orig_id", values="right")
+    with pytest.warns(UserWarning, match="maximum likelihood would fail"):
+        bank = irt.calibrate(scored, model=model)
+    assert bank.info["method"] == "map" and bank.info["converged"] and len(bank.info["left_out"]) == 78
+    assert bank.items["b"].between(-5, 3).all() and bank.items["b_se"].between(0.2, 1).all()
+    accuracy = scored.mean(axis=1)[scored.notna().sum(axis=1) >= 100]
+    assert np.corrcoef(bank.population.loc[accuracy.index, "theta"], accuracy)[0, 1] > 0.85
+
+
 def test_a_slope_without_a_maximum_gets_priors():
     rng = np.random.default_rng(0)
     scored, _ = simulate(200, 6, seed=2)

@@ -434,9 +434,8 @@ for repeat in range(REPEATS):
     covered.append(inside | {"priors": again.info["method"] == "map"})
 share = {k: np.mean(np.concatenate([one[k] for one in covered])) for k in "ab"}
 print(f"{REPEATS} crowds of 500 people and 30 items: the truth is in {share['a']:.0%} (a), {share['b']:.0%} (b)")
-print(
-    f"{sum(one['priors'] for one in covered)} of them had an item without a finite slope, and got the priors of section 8"
-)
+n_priors = sum(one["priors"] for one in covered)
+print(f"{n_priors} of them had an item without a finite slope, and got priors as in section 8")
 assert all(0.92 < value < 0.98 for value in share.values())
 
 # %% [markdown]
