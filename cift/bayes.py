@@ -28,6 +28,7 @@ def fit(right: np.ndarray, answered: np.ndarray | None, model: str, seed: int) -
         raise InputError(f"method 'py-irt': model {model!r} is not to be had; choose 1pl or 2pl, or method 'mml'")
     try:
         import pyro
+        from py_irt import anchor_utils
         from py_irt.config import IrtConfig
         from py_irt.dataset import Dataset
         from py_irt.training import IrtModelTrainer
@@ -54,6 +55,7 @@ def fit(right: np.ndarray, answered: np.ndarray | None, model: str, seed: int) -
         training_example=[True] * len(person),
     )
     kept = pyro.get_param_store().get_state()
+    anchor_utils.console.quiet = True  # it would say that there are no anchors
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         config = IrtConfig(model_type=model, epochs=EPOCHS, priors="hierarchical")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit
-from scipy.stats import chi2, norm
+from scipy.stats import chi2
 
 from cift.ability import mean_and_sd, of_bank
-from cift.irt import PARAMETERS, ItemBank, grid, posterior, probability
+from cift.irt import ItemBank, grid, posterior, probability
 
 
 def local_dependence(scored: pd.DataFrame, bank: ItemBank) -> pd.DataFrame:
@@ -21,9 +20,6 @@ def local_dependence(scored: pd.DataFrame, bank: ItemBank) -> pd.DataFrame:
     ld_x2, p, p_holm: Pearson's chi-squared of the pair's two-by-two table against the model's, given the sign of the
         dependence, and its p-value with one degree of freedom (Chen & Thissen 1997). Conservative for complete data:
         as the slopes were fitted to the same tables, it rejects 1 to 2 % of a true model's pairs at 5 %.
-    z, z_p, z_p_holm: how many people more than expected got both right, over the standard error that allows for the
-        fitted a and b (Liu & Maydeu-Olivares 2013), and its two-sided p-value; holds its level. Their information is
-        taken from the products of individual scores; missing with fewer than two people for each parameter.
 
     Raises InputError as `cift.ability.score` does.
     """
@@ -41,13 +37,9 @@ def local_dependence(scored: pd.DataFrame, bank: ItemBank) -> pd.DataFrame:
     sides = [(right, p), (wrong, 1 - p)]
     observed = np.stack([pairs(x, y) for x, _ in sides for y, _ in sides])
     expected = np.stack([pairs(people * x, y) for _, x in sides for _, y in sides])
-    variance = _fitted_variance(answers, bank)
     with np.errstate(invalid="ignore", divide="ignore"):  # nobody answered both: missing
         x2 = ((observed - n * expected) ** 2 / (n * expected)).sum(axis=0)
-        both = expected[0]
-        left = both * (1 - both) / n - variance[first, second]
-        z = (observed[0] / n - both) / np.sqrt(np.where(left > 0, left, np.nan))
-    p_value, z_p = np.where(n > 0, chi2.sf(x2, 1), np.nan), 2 * norm.sf(np.abs(z))
+    p_value = np.where(n > 0, chi2.sf(x2, 1), np.nan)
     table = pd.DataFrame(
         {
             "item_1": answers.columns[first],
@@ -57,9 +49,6 @@ def local_dependence(scored: pd.DataFrame, bank: ItemBank) -> pd.DataFrame:
             "ld_x2": np.sign(_association(observed) - _association(expected)) * x2,
             "p": p_value,
             "p_holm": holm(p_value),
-            "z": z,
-            "z_p": z_p,
-            "z_p_holm": holm(z_p),
         }
     )
     return table.sort_values("ld_x2", key=np.abs, ascending=False, kind="stable", ignore_index=True)
@@ -85,33 +74,6 @@ def _residual_correlations(answers: pd.DataFrame, bank: ItemBank) -> np.ndarray:
         mean = residual.T @ answered / n  # of the row's item, among those who also answered the column's
         variance = (residual**2).T @ answered / n - mean**2
         return (residual.T @ residual / n - mean * mean.T) / np.sqrt(variance * variance.T)
-
-
-def _fitted_variance(answers: pd.DataFrame, bank: ItemBank) -> np.ndarray:
-    """Variance of each pair's expected share of both right, for the parameters being estimates: (items, items).
-
-    The delta method with the covariance of all slopes a and intercepts -a b; a pair's share depends on its own four.
-    """
-    n_items, n_people = len(bank.items), int(answers.notna().any(axis=1).sum())
-    if n_people < 4 * n_items:
-        return np.full((n_items, n_items), np.nan)
-    nodes, weight, _ = posterior(answers, bank.items)
-    p = np.clip(probability(nodes, bank.items), 1e-9, 1 - 1e-9)
-    a, b, c, d = (bank.items[name].to_numpy(float) for name in PARAMETERS)
-    logistic = expit(a * (nodes[:, None] - b))
-    slope = (d - c) * logistic * (1 - logistic)  # of P in the intercept
-    right, wrong = ((answers == value).to_numpy(float) for value in (1, 0))
-    score = np.stack(
-        [right * (weight @ (x * slope / p)) - wrong * (weight @ (x * slope / (1 - p))) for x in (nodes[:, None], 1.0)],
-        2,
-    ).reshape(len(answers), -1)
-    # an inverse of n_people products is too large by this much on average (inverse Wishart)
-    shrink = (n_people - 2 * n_items - 1) / n_people
-    covariance = (shrink * np.linalg.pinv(score.T @ score, hermitian=True)).reshape(n_items, 2, n_items, 2)
-    people = np.exp(grid(bank.items)[1])[:, None]
-    gradient = np.stack([(people * x * slope).T @ p for x in (nodes[:, None], 1.0)], 2)  # in the row's item: (j, k, 2)
-    own = np.einsum("jkx,jxjy,jky->jk", gradient, covariance, gradient, optimize=True)
-    return own + own.T + 2 * np.einsum("jkx,jxky,kjy->jk", gradient, covariance, gradient, optimize=True)
 
 
 def _association(cells: np.ndarray) -> np.ndarray:

@@ -137,7 +137,7 @@ def _expect_complete(answers: Answers, x: Curves, nodes: Tensor, log_weights: Te
     rest = log_weights - (denominators if spread is None else (denominators[spread[0]] * spread[1]).sum(0))
     low = a.clamp(max=0).sum()
     step = float((a.abs().sum() / 400).clamp(0.1, 1.0))
-    n_scores = int(a.abs().sum() / step) + 4
+    n_scores = int(a.abs().sum() / step) + 5  # one before, two behind, and one for rounding
     shared = n_scores < people / 2 and people > MANY
     if shared:  # posteriors at equally spaced scores, and cubic interpolation between them
         scores = low + (torch.arange(n_scores, dtype=x.dtype, device=x.device) - 1) * step

@@ -331,7 +331,8 @@ def compare(*banks: ItemBank) -> pd.DataFrame:
     """Likelihood-ratio tests of nested models of the same data, the smallest first.
 
     Returns a row a bank: `model`, `log_likelihood`, `n_parameters`, `aic`, `bic`, and against the row above `chi2`,
-    `df`, `p`. With priors on c or d the likelihood is not quite at its maximum, and the test is conservative.
+    `df`, `p`. A prior on c or d holds the 3PL and 4PL off their maximum: that makes the test conservative, and where
+    the larger model is the less likely one, there is none (missing). A vague prior gives way to the answers.
     Raises InputError where the banks are not of the same data, or not by maximum likelihood.
     """
     banks = tuple(sorted(banks, key=lambda bank: bank.info["n_parameters"]))
@@ -350,6 +351,7 @@ def compare(*banks: ItemBank) -> pd.DataFrame:
             for bank in banks
         ]
     )
-    table["chi2"] = (2 * table["log_likelihood"].diff()).clip(lower=0)
+    gain = 2 * table["log_likelihood"].diff()
+    table["chi2"] = gain.where(gain >= 0)
     table["df"] = table["n_parameters"].diff()
     return table.assign(p=chdtrc(table["df"], table["chi2"]))

@@ -27,14 +27,12 @@ def scored() -> pd.DataFrame:
 
 @pytest.mark.parametrize("missing", [0.0, 0.3])
 def test_levels_when_the_model_is_true(missing):
-    """z rejects 2 to 8 % of 1,140 pairs at 5 %; LD-X2 no more, and far fewer of complete data, as its text warns."""
+    """LD-X2 rejects at most 8 % of 1,140 pairs at 5 %, and far fewer of complete data, as its text warns."""
     pairs = []
     for seed in range(6):
         crowd = simulate(1000, 20, seed, missing)
         pairs.append(local_dependence(crowd, irt.calibrate(crowd)))
     found = pd.concat(pairs)
-    assert 0.02 < (found["z_p"] < 0.05).mean() < 0.08
-    assert found["z"].std() == pytest.approx(1, abs=0.1)
     assert (found["p"] < 0.05).mean() < (0.03 if missing == 0 else 0.08)
     assert found["q3"].mean() == pytest.approx(-1 / 19, abs=0.02)
 
@@ -47,8 +45,8 @@ def test_planted_dependence_is_seen_with_its_sign(scored):
     )
     pairs = local_dependence(planted, irt.calibrate(planted)).set_index(["item_1", "item_2"])
     assert set(pairs.index[:2]) == {("i0", "i1"), ("i2", "i3")}
-    assert (pairs.loc[("i0", "i1"), ["ld_x2", "z", "q3"]] > [20, 5, 0.1]).all()
-    assert (pairs.loc[("i2", "i3"), ["ld_x2", "z", "q3"]] < [-20, -5, -0.1]).all()
+    assert (pairs.loc[("i0", "i1"), ["ld_x2", "q3"]] > [20, 0.1]).all()
+    assert (pairs.loc[("i2", "i3"), ["ld_x2", "q3"]] < [-20, -0.1]).all()
     assert (pairs["p_holm"].iloc[:2] < 1e-4).all() and (pairs["p_holm"].iloc[2:] > 0.05).all()
 
 
@@ -65,7 +63,6 @@ def test_a_pair_by_hand(scored):
     residual = scored[["i3", "i7"]].to_numpy() - irt.probability(eap(scored, bank)["theta"].to_numpy(), items)
     assert abs(pair["ld_x2"]) == pytest.approx(x2)
     assert pair["q3"] == pytest.approx(np.corrcoef(residual.T)[0, 1])
-    assert np.sign(pair["z"]) == np.sign(pair["ld_x2"])
 
 
 def test_missing_answers_leave_pairs_out(scored):
@@ -74,10 +71,8 @@ def test_missing_answers_leave_pairs_out(scored):
     split.loc[:700, "i0"] = np.nan
     split.loc[701:, "i1"] = np.nan
     pairs = local_dependence(split, bank).set_index(["item_1", "item_2"])
-    assert pairs.loc[("i0", "i1"), "n"] == 0 and pairs.loc[("i0", "i1")].drop("n").isna().sum() >= 6
+    assert pairs.loc[("i0", "i1"), "n"] == 0 and pairs.loc[("i0", "i1")].drop("n").isna().sum() >= 4
     assert pairs.loc[("i0", "i2"), "n"] == 799 and pairs.drop(("i0", "i1")).notna().all(axis=None)
-    few = local_dependence(scored.head(50), bank)  # 50 people for 30 parameters
-    assert few["z"].isna().all() and few["p"].notna().all()
 
 
 def test_order_of_people_and_items_changes_nothing(scored):

@@ -32,7 +32,7 @@
 # is what makes it good for this notebook: whatever is estimated here can be held against the truth.
 
 # %% tags=["parameters"]
-SCALE = "5GS-N"  # thirty items of one group, one of {5GS,4GS}-{E,N,C}
+SCALE = "5GS-N"  # thirty items of one group, such as 4GS-C; the text speaks of 5GS-N
 ITERATIONS = 150  # of the EM algorithm written here
 REPEATS = 100  # simulated crowds whose intervals are counted
 LONG_TEST = 1500  # items of the long test of section 9

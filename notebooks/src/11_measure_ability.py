@@ -83,8 +83,8 @@ bank.items.groupby(bank.items["item_id"].map(label_of))[["a", "b"]].agg(["mean",
 #
 # ## 2 Five respondents that are no people
 #
-# Four cheap rules, and one model. Each is trained, where it has something to learn, on generated pairs (`scenes`),
-# never on the probes, and each ends in the same table: `item_id`, `label`, `predicted`.
+# Three cheap rules, and two uses of one model. Each is trained, where it has something to learn, on generated pairs
+# (`scenes`), never on the probes, and each ends in the same table: `item_id`, `label`, `predicted`.
 
 # %%
 probes = load_corpus("probes").filter(lambda stratum: stratum == "G4", input_columns="stratum")
@@ -113,7 +113,7 @@ tokenizer, encoder = AutoTokenizer.from_pretrained(place_of), AutoModel.from_pre
 
 
 def embed(sentences):
-    vectors, todo = {}, sorted(set(sentences), key=len)
+    vectors, todo = {}, sorted(set(sentences), key=lambda text: (len(text), text))
     for start in range(0, len(todo), 64):
         batch = tokenizer(todo[start : start + 64], padding=True, return_tensors="pt")
         with torch.inference_mode():
@@ -121,7 +121,7 @@ def embed(sentences):
         mask = batch["attention_mask"][:, None, :, None]
         mean = torch.nn.functional.normalize((states * mask).sum(2) / mask.sum(2), dim=2)
         vectors |= zip(todo[start : start + 64], mean.numpy(), strict=True)
-    return np.stack([vectors[sentence] for sentence in sentences])  # (sentences, layers, 384), of length 1
+    return np.stack([vectors[text] for text in sentences]).astype(float)  # (sentences, layers, 384), of length 1
 
 
 premises, hypotheses = ({pairs: embed(data[side]) for pairs, data in (("scenes", scenes), ("probes", probes))}
@@ -315,7 +315,7 @@ assert 0.93 < inside.mean() < 0.97
 print(f"{100 * inside.mean():.0f} % of {len(inside)} intervals hold the true ability")
 
 # %% [markdown]
-# **What to see.** Precision has a place. `5GS-E` measures the weakest well and little above $\theta = 1$, where
+# **What to see.** Precision has a place. `5GS-E` measures the weakest well, and hardly anyone above $\theta = 1$, where
 # its standard error nears 1, the error of knowing nothing. Each point is one person's posterior:
 # the formula is close where the scale measures.
 #
@@ -376,8 +376,7 @@ spread = {
     "WLE": ability.score(easy_scored, easy, "wle")["theta"].std(),
     "plausible values": draws.std().mean(),
 }
-total = easy.population["theta"].var() + (easy.population["theta_se"] ** 2).mean()
-assert abs(total - draws.var().mean()) < 0.05
+assert abs(spread["EAP"] ** 2 + (easy.population["theta_se"] ** 2).mean() - draws.var().mean()) < 0.05
 pd.Series(spread, name="sd over 1,000 simulated people").round(1).to_frame()
 
 # %%
@@ -405,6 +404,9 @@ plt.show()
 one = scored.index[(true_theta - 0.8).abs().argmin()]
 test = adaptive.administer(scored.loc[[one]], bank, max_items=25)
 b = test["item_id"].map(bank.items.set_index("item_id")["b"])
+test.drop(columns="respondent").assign(b=b).head(4).round(2)
+
+# %%
 ax = plots.clean_axes()
 ax.fill_between(test["step"], test["theta"] - test["theta_se"], test["theta"] + test["theta_se"], color="#CCCCCC")
 ax.plot(test["step"], test["theta"], color="black", label="estimate ± SE")
@@ -636,10 +638,10 @@ wle = {name: ability.score(sheets, view, "wle")[["theta", "theta_se"]] for name,
 pd.concat(wle, axis=1).round(2)
 
 # %% [markdown]
-# Unlinked, the same models seem about a standard deviation worse, only because their judges are better. Linked, the two
-# measurements are on one scale. They rest on different items, though, and where a model's right answers depend on which,
-# they differ by more than their errors: MiniLM vectors by half a standard deviation, some two standard errors of the
-# difference.
+# Unlinked, the same models seem about a standard deviation worse, only because their judges are better. Linked, the
+# two measurements are on one scale. They rest on different items, though, and where a model's right answers depend on
+# which, they differ by more than their errors: MiniLM vectors by half a standard deviation, some two standard errors
+# of the difference.
 #
 # ## 10 Does the model find hard what people find hard?
 #
@@ -655,17 +657,14 @@ def variant(layer, seed):
 
 
 names = [(layer, seed) for layer in range(6) for seed in range(VARIANTS)]
-variants = pd.DataFrame(
-    [(np.array(probes["label"]) == variant(*name)).astype(float) for name in names],
-    index=[f"layer {layer + 1}, half {seed + 1}" for layer, seed in names],
-    columns=probes["item_id"],
-)[bank.items["item_id"]]
-family_eap = ability.score(variants, bank).assign(layer=[layer + 1 for layer, _ in names])
-family_eap.groupby("layer")[["theta", "theta_se"]].mean().round(1).T
+right = [np.array(probes["label"]) == variant(*name) for name in names]
+variants = pd.DataFrame(right, columns=probes["item_id"], dtype=float)[bank.items["item_id"]]
+variants.index = [f"layer {layer + 1}, half {seed + 1}" for layer, seed in names]
+ability.eap(variants, bank)[["theta", "theta_se"]].groupby([layer + 1 for layer, _ in names]).mean().round(1).T
 
 # %% [markdown]
-# (To pick the best layer by this table and then report its $\theta$ would be choosing on the test.) Now each item's
-# share of right answers, among people and among variants, against its difficulty:
+# (Means by layer. To pick the best layer by this table and then report its $\theta$ would be choosing on the test.)
+# Now each item's share of right answers, among people and among variants, against its difficulty:
 
 # %%
 b = bank.items.set_index("item_id")["b"]
@@ -689,9 +688,9 @@ axes[0].legend(frameon=False, loc="lower left")
 plt.show()
 
 # %% [markdown]
-# **What to see.** Left, people: a falling curve, as it must be, since $b$ was estimated from just these answers. Right,
-# the variants: a cloud round chance (grey line), without slope. Many items are right for all variants or for none, and
-# the neutral ones lie high: the family likes to say *neutral*.
+# **What to see.** Left, people: a falling curve, as it must be, since $b$ was estimated from just these answers.
+# Right, the variants: a cloud round chance (grey line), without slope. Some items are right for nearly all variants,
+# some for none, and the neutral ones lie high: the family likes to say *neutral*.
 #
 # In one number: the correlation of $b$ with the share right, with its standard error $(1 - r^2)/\sqrt{n - 3}$ (Fisher's
 # $z$ turned back). The three labels differ in difficulty, and a model has a bias for some label, so the second row
