@@ -59,7 +59,7 @@ def administer(
     nodes, log_weights = grid(items)
     p = np.clip(probability(nodes, items).T, 1e-12, 1 - 1e-12)
     log_likelihood = np.stack([np.log1p(-p), np.log(p)])  # of a wrong and a right answer, (2, items, nodes)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng((seed, 1))  # another stream than `simulate_answers` draws from
     chance = rng.random(answers.shape)
     log_posterior = np.tile(log_weights, (len(answers), 1))
     theta, theta_se = np.zeros(len(answers)), np.ones(len(answers))
@@ -162,7 +162,7 @@ def short_form_error(
     _check_rules(order, None, None, 1)
     known = eap(scored, bank)["theta"].to_numpy()
     best = short_form(bank, max(sizes))
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng((seed, 1))  # another stream than `simulate_answers` draws from
     shuffled = [list(rng.permutation(bank.items["item_id"])) for _ in range(draws)]
     rows = []
     for size in sizes:

@@ -30,7 +30,7 @@ Curves = Tensor  # (items, 4): a, g = -a b, c, d
 
 @dataclass(frozen=True)
 class Answers:
-    """People x items: 1 where right, and 1 where answered (None: everywhere); uint8, or sparse rows of doubles.
+    """People x items: 1 where right, and 1 where answered (None: everywhere); uint8, doubles or sparse doubles.
 
     totals: right answers of each item.
     most: the largest share of the items that one person answered.
@@ -47,6 +47,8 @@ class Answers:
     def of(cls, right: np.ndarray, answered: np.ndarray | None, device: str) -> Answers:
         """From uint8 arrays."""
         x = torch.from_numpy(right).to(device)
+        if x.numel() <= BLOCK:
+            x = x.double()
         totals = torch.from_numpy(right.sum(axis=0, dtype=float)).to(device)
         if answered is None:
             return cls(x, None, totals)
@@ -237,10 +239,13 @@ class Posterior(NamedTuple):
 
 
 def posterior_of(log_joint: Tensor, nodes: Tensor) -> Posterior:
-    log_marginal = log_joint.logsumexp(1)
-    weight = (log_joint - log_marginal[:, None]).exp_()
+    """Of log joint densities (people, nodes), which are overwritten."""
+    top = log_joint.amax(1, keepdim=True)
+    weight = log_joint.sub_(top).exp_()
+    total = weight.sum(1, keepdim=True)
+    weight /= total
     moments = weight @ torch.stack([nodes, nodes**2], 1)
-    return Posterior(weight, moments[:, 0], moments[:, 1] - moments[:, 0] ** 2, log_marginal)
+    return Posterior(weight, moments[:, 0], moments[:, 1] - moments[:, 0] ** 2, (total.log() + top)[:, 0])
 
 
 def _cubic(position: Tensor) -> tuple[Tensor, Tensor]:

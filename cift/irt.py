@@ -285,8 +285,9 @@ def _usable(right: np.ndarray, answered: np.ndarray | None, items: list, scale: 
 
 
 def _warn_of_negative(table: pd.DataFrame, scale: str, notes: list[str]) -> None:
-    negative = table.loc[table["a"] + 1.96 * table["a_se"] < 0, "item_id"].astype(str)
-    if len(negative):
+    below = table["a"].to_numpy() + 1.96 * table["a_se"].to_numpy() < 0
+    if below.any():
+        negative = table.loc[below, "item_id"].astype(str)
         notes.append(f"a < 0 for {', '.join(negative)}: the able get them wrong; check their gold labels")
         warnings.warn(f"{scale}: {notes[-1]}", stacklevel=3)
 

@@ -26,7 +26,8 @@ class Link(NamedTuple):
 def mean_sigma(bank: ItemBank, reference: ItemBank) -> Link:
     """The link under which the common items' difficulties have the same mean and SD on both scales (Marco 1977).
 
-    Simple, and thrown off by a single item whose difficulty is badly known; `stocking_lord` weighs it down.
+    Simple, and thrown off by a single item whose difficulty is badly known; and as noise widens the SD of estimated
+    difficulties, a noisier `bank` comes out with too small an A. `stocking_lord` suffers from neither.
     Raises InputError for fewer than two common items, or where their difficulties do not differ.
     """
     ours, theirs = _common(bank, reference)

@@ -52,8 +52,8 @@ def fit(answers: Answers, model: str, priors: Priors, pooled: bool) -> Fit:
         torch.set_num_threads(1)
     try:
         solution = solve(answers, problem)
-        expected = expect(answers, problem.curves(solution.state), *solution.grid, problem.n == 2)
-        errors = problem.errors(answers, expected, solution)
+        expected = solution.expected
+        errors = problem.errors(answers, solution)
     finally:
         torch.set_num_threads(threads)
     report = {
@@ -73,9 +73,10 @@ def fit(answers: Answers, model: str, priors: Priors, pooled: bool) -> Fit:
 
 @dataclass(frozen=True)
 class Solution:
-    """Where an iteration ended, its last change, how many steps it took, and the nodes and log weights it used."""
+    """Where an iteration ended, its E step there, its last change, how many steps it took, and its nodes and weights."""
 
     state: Tensor
+    expected: Any
     change: float
     iterations: int
     grid: tuple[Tensor, Tensor] = field(default=(torch.empty(0), torch.empty(0)))
@@ -92,11 +93,13 @@ def solve(answers: Any, problem: Any) -> Solution:
         iterations += found.iterations
         finer = tuple(torch.as_tensor(part, device=state.device) for part in problem.quadrature(answers, found.state))
         if len(finer[0]) <= 1.25 * len(nodes) or found.change >= TOLERANCE:
-            return Solution(found.state, found.change, iterations, (nodes, log_weights))
+            return Solution(found.state, found.expected, found.change, iterations, (nodes, log_weights))
         state, grid = found.state, finer
 
 
-def _accelerated(step: Callable[[Tensor], Tensor], state: Tensor, ran_away: Callable[[Tensor], bool]) -> Solution:
+def _accelerated(
+    step: Callable[[Tensor], tuple[Tensor, Any]], state: Tensor, ran_away: Callable[[Tensor], bool]
+) -> Solution:
     """The state that a step leaves alone, by Anderson acceleration.
 
     Where an accelerated state turns out worse than the one before it, the plain step is taken instead.
@@ -107,14 +110,15 @@ def _accelerated(step: Callable[[Tensor], Tensor], state: Tensor, ran_away: Call
     iteration = 0
     while True:
         iteration += 1
-        change = step(state) - state
+        stepped, expected = step(state)
+        change = stepped - state
         size, norm = float(change.abs().max()), float(change.norm())
         if size < TOLERANCE or iteration == MAX_ITERATIONS or not np.isfinite(size) or ran_away(state):
-            return Solution(state, size, iteration)
+            return Solution(state, expected, size, iteration)
         if norm > 2 * smallest:
             states, changes, state, smallest = [], [], plain, np.inf
             continue
-        plain, smallest = state + change, norm
+        plain, smallest = stepped, norm
         states, changes = [*states[-MEMORY:], state], [*changes[-MEMORY:], change]
         state = plain
         if len(states) > 1:
@@ -181,8 +185,8 @@ class Problem:
         """Nodes and log weights that are fine enough for those who answered most."""
         return quadrature(self.abcd(state).cpu().numpy(), answers.most)
 
-    def step(self, answers: Answers, nodes: Tensor, log_weights: Tensor, state: Tensor) -> Tensor:
-        """One iteration of EM."""
+    def step(self, answers: Answers, nodes: Tensor, log_weights: Tensor, state: Tensor) -> tuple[Tensor, Expected]:
+        """One iteration of EM, and the E step it began with."""
         y, hyper = self.split(state)
         x = self.curves(state)
         expected = expect(answers, x, nodes, log_weights, self.n == 2)
@@ -198,8 +202,8 @@ class Problem:
         if self.pooled:
             hyper = self.empirical_bayes(y, information, hyper)
             if self.priors.log_a and self.priors.b:  # the priors fix origin and unit
-                return torch.cat([y.flatten(), hyper])
-        return self.rescaled(y, hyper, expected.mean, expected.sd)
+                return torch.cat([y.flatten(), hyper]), expected
+        return self.rescaled(y, hyper, expected.mean, expected.sd), expected
 
     def penalised(self, expected: Expected, y: Tensor, hyper: Tensor, x: Curves) -> tuple[Tensor, Tensor]:
         """Gradient and information of each item's coordinates, the priors' included."""
@@ -285,7 +289,7 @@ class Problem:
         """Whether a slope has no finite estimate."""
         return not self.pooled and bool(state[:-4].reshape(-1, self.n)[:, 0].abs().max() > RUNAWAY)
 
-    def errors(self, answers: Answers, expected: Expected, solution: Solution) -> Tensor:
+    def errors(self, answers: Answers, solution: Solution) -> Tensor:
         """Standard errors of a, b, c, d, (items, 4).
 
         Where all other items are known, an item's covariance is the inverse of its own block of the observed
@@ -297,7 +301,7 @@ class Problem:
         """
         y, hyper = self.split(solution.state)
         x = self.curves(solution.state)
-        nodes, log_weights = solution.grid
+        expected, (nodes, log_weights) = solution.expected, solution.grid
         _, information = self.penalised(expected, y, hyper, x)
         to_coordinates = self.jacobian(x)
         if len(x) < FEW_ITEMS:

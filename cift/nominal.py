@@ -56,7 +56,7 @@ def fit(index: np.ndarray, n_labels: int, device: str = "cpu") -> NominalFit:
     solution = solve(answers, problem)
     state = solution.state
     nodes, log_weights = solution.grid
-    expected = problem.expect(answers, state, nodes, log_weights)
+    expected = solution.expected
     errors = problem.errors(answers, expected, state, nodes)
     y = problem.parameters(state)
     sign = 1.0
@@ -153,7 +153,7 @@ class _Problem:
         information = information.masked_fill(fixed[:, :, None] | fixed[:, None, :], 0.0)
         return gradient, information + torch.diag_embed(torch.where(fixed, 1.0, RIDGE))
 
-    def step(self, answers: Tensor, nodes: Tensor, log_weights: Tensor, state: Tensor) -> Tensor:
+    def step(self, answers: Tensor, nodes: Tensor, log_weights: Tensor, state: Tensor) -> tuple[Tensor, _Expected]:
         expected = self.expect(answers, state, nodes, log_weights)
         gradient, information = self.scores(expected, state, nodes)
         y = state.reshape(-1, self.n_labels - 1, 2).clone()
@@ -162,7 +162,7 @@ class _Problem:
         unit = (expected.weight @ (nodes - center) ** 2).sqrt()
         y[..., 1] += y[..., 0] * center
         y[..., 0] *= unit
-        return y.flatten()
+        return y.flatten(), expected
 
     def ran_away(self, state: Tensor) -> bool:
         return bool(state[::2].abs().max() > RUNAWAY)

@@ -284,7 +284,7 @@ print("RMSE over N(0, 1):", rmse.round(2).to_dict())
 # **Check.** Averaged over the population EAP has the smallest error of the four, MAP hardly a larger one; no estimate
 # at all has a smaller one than the posterior mean (Bock & Mislevy 1982). So: EAP to place someone among these people;
 # WLE where the prior should not speak, as for a model that is no draw from that population. How much it matters
-# depends on the test: with all 90 items the four estimates of our five models differ by at most 0.03.
+# depends on the test: with all 90 items the four estimates of our five models differ by at most 0.04.
 #
 # ## 4 How sure: the standard error depends on where you stand
 #
@@ -689,8 +689,8 @@ plt.show()
 
 # %% [markdown]
 # **What to see.** Left, people: a falling curve, as it must be, since $b$ was estimated from just these answers.
-# Right, the variants: a cloud round chance (grey line), without slope. Some items are right for nearly all variants,
-# some for none, and the neutral ones lie high: the family likes to say *neutral*.
+# Right, the variants: a cloud round chance (grey line), without slope. A few items are right for nearly all variants,
+# a few for none, and the neutral ones lie high: the family likes to say *neutral*.
 #
 # In one number: the correlation of $b$ with the share right, with its standard error $(1 - r^2)/\sqrt{n - 3}$ (Fisher's
 # $z$ turned back). The three labels differ in difficulty, and a model has a bias for some label, so the second row
@@ -782,7 +782,7 @@ ax.legend(frameon=False, loc="upper left")
 plt.show()
 
 # %% [markdown]
-# **What to see.** About half of the items are beyond the dashed lines of ±1.5, far more than the intervals explain.
+# **What to see.** Most items lie beyond the dashed lines of ±1.5, about two dozen with their whole interval.
 # Most entailments are harder for the variants than for people with the same number right, most neutrals are easier. A
 # few items, which all variants got right or wrong, have no finite Δ and are not drawn.
 #
