@@ -139,7 +139,7 @@ def retain_items(scored: pd.DataFrame, min_communality: float = 0.10, alpha: flo
     fit), `communality`, and, from the fit that decided on a dropped item or the last one: `s_x2`, `s_x2_p_holm`,
     and the item's most dependent partner `ld_with`, `ld_x2`, `ld_p_holm`.
 
-    The paper names the criteria, not the numbers or the order. Chosen because they reproduce its lists on lalor2016:
+    The criteria are the paper's; their order and bounds are ours, chosen because they reproduce its lists on lalor2016:
     a communality of .10 (any bound between .04 and .16 does; .10 is the usual loading of .32), Holm also for the LD-X2
     (a bound between 13 and 17 does), and the less informative of a pair (the smaller slope, or the larger sum of
     dependences, drops another item). They give 5GS-E, 5GS-N and 4GS-N exactly and leave 4GS-E no scale, as published.

@@ -1,44 +1,28 @@
 """Marginal maximum likelihood for items that are answered right or wrong: the engine of `cift.irt.calibrate`.
 
 EM over quadrature nodes (Bock & Aitkin 1981). The E step is in `cift.expectation`; the M step is one Fisher-scoring
-step of all items at once. Parameter expansion (Liu, Rubin & Wu 1998) and Anderson acceleration (Walker & Ni 2011)
-end it in about ten iterations.
+step of all items at once. Parameter expansion (Liu, Rubin & Wu 1998) and acceleration (`cift.fixed_point`) end it in
+about ten iterations.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from cift.curves import quadrature
-from cift.expectation import (
-    Answers,
-    Curves,
-    Expected,
-    curve,
-    derivatives,
-    expect,
-    expected_log_likelihood,
-    logits,
-    posteriors,
-    scores,
-)
+from cift.expectation import Answers, Curves, Expected, expect, expected_log_likelihood, scores
+from cift.fixed_point import TOLERANCE, Solution, solve
 from cift.irt import Fit, Priors
+from cift.uncertainty import unknown_by_groups, unknown_exactly, with_population
 
-TOLERANCE = 1e-5  # largest change of a parameter in one iteration
-MAX_ITERATIONS = 1000
 RUNAWAY = 20.0  # a slope beyond it has no maximum: the likelihood rises for ever
 LARGE = 0.3  # a change of an item's coordinate that is looked at twice
-MEMORY = 6  # iterations that Anderson acceleration looks back on
 SMALL = 2e6  # cells: fewer are done by one thread
 FEW_ITEMS = 60  # below so many, standard errors take each person's posterior as it is, not as normal
-GROUPS = 100  # of people of like ability
 USUAL_SD = {"log_a": 0.4, "b": 1.0}  # between the items of a scale: as WORTH items say beside those at hand
 WORTH = 10.0
 PARAMETERS = {"1pl": 2, "2pl": 2, "3pl": 3, "4pl": 4}  # of an item: a, g, logit c, logit d
@@ -72,68 +56,8 @@ def fit(answers: Answers, model: str, priors: Priors, pooled: bool) -> Fit:
 
 
 @dataclass(frozen=True)
-class Solution:
-    """Where an iteration ended, its E step there, its last change, how many steps it took, and its nodes and weights."""
-
-    state: Tensor
-    expected: Any
-    change: float
-    iterations: int
-    grid: tuple[Tensor, Tensor] = field(default=(torch.empty(0), torch.empty(0)))
-
-
-def solve(answers: Any, problem: Any) -> Solution:
-    """Iterate `problem.step` from `problem.start` until nothing changes; again if the result asks for a finer grid."""
-    state = problem.start(answers)
-    grid = tuple(torch.as_tensor(part, device=state.device) for part in problem.quadrature(answers, state))
-    iterations = 0
-    while True:
-        nodes, log_weights = grid
-        found = _accelerated(partial(problem.step, answers, nodes, log_weights), state, problem.ran_away)
-        iterations += found.iterations
-        finer = tuple(torch.as_tensor(part, device=state.device) for part in problem.quadrature(answers, found.state))
-        if len(finer[0]) <= 1.25 * len(nodes) or found.change >= TOLERANCE:
-            return Solution(found.state, found.expected, found.change, iterations, (nodes, log_weights))
-        state, grid = found.state, finer
-
-
-def _accelerated(
-    step: Callable[[Tensor], tuple[Tensor, Any]], state: Tensor, ran_away: Callable[[Tensor], bool]
-) -> Solution:
-    """The state that a step leaves alone, by Anderson acceleration.
-
-    Where an accelerated state turns out worse than the one before it, the plain step is taken instead.
-    """
-    states: list[Tensor] = []
-    changes: list[Tensor] = []
-    plain, smallest = state, np.inf
-    iteration = 0
-    while True:
-        iteration += 1
-        stepped, expected = step(state)
-        change = stepped - state
-        size, norm = float(change.abs().max()), float(change.norm())
-        if size < TOLERANCE or iteration == MAX_ITERATIONS or not np.isfinite(size) or ran_away(state):
-            return Solution(state, expected, size, iteration)
-        if norm > 2 * smallest:
-            states, changes, state, smallest = [], [], plain, np.inf
-            continue
-        plain, smallest = stepped, norm
-        states, changes = [*states[-MEMORY:], state], [*changes[-MEMORY:], change]
-        state = plain
-        if len(states) > 1:
-            back = torch.stack([change - one for one in changes[:-1]], 1)
-            gram = back.T @ back
-            gram.diagonal().add_(1e-10 * gram.diagonal().mean())
-            mix = torch.linalg.solve(gram, back.T @ change)
-            mixed = plain - (back + torch.stack([states[-1] - one for one in states[:-1]], 1)) @ mix
-            if (mixed - plain).abs().max() < 1:
-                state = mixed
-
-
-@dataclass(frozen=True)
 class Problem:
-    """What is estimated: a flat vector, for `_fixed_point`, of each item's coordinates and then the hyperparameters.
+    """What is estimated, as a flat vector: each item's coordinates, then the hyperparameters.
 
     Coordinates of an item are a, g, logit c, logit d, or under pooled priors log a, b, logit c, logit d; the first n.
     Hyperparameters are mean and log sd of log a, and of b: estimated from the items unless the priors name them.
@@ -383,57 +307,6 @@ def _shared_slope_step(gradient: Tensor, information: Tensor) -> Tensor:
     (g0, g1), (h00, h01, h11) = gradient.T, (information[:, i, k] for i, k in ((0, 0), (0, 1), (1, 1)))
     slope = (g0 - h01 / h11 * g1).sum() / (h00 - h01**2 / h11).sum()
     return torch.stack([slope.expand(len(g0)), (g1 - h01 * slope) / h11], 1)
-
-
-def unknown_exactly(answers: Answers, x: Curves, nodes: Tensor, log_weights: Tensor, n: int) -> Tensor:
-    """Information on an item's parameters lost to not knowing theta: sum over people of its score's posterior variance.
-
-    (items, n, n), by a, g, logit c, logit d. An answer's score is x u(theta) + v(theta).
-    """
-    sigmoid = torch.sigmoid(logits(x, nodes))
-    p = curve(x, sigmoid)
-    by = torch.stack(derivatives(x, sigmoid, nodes, n))  # (n, items, nodes)
-    if_right, if_wrong = by / p, -by / (1 - p)
-    lost = torch.zeros(len(x), n, n, dtype=x.dtype, device=x.device)
-    for right, answered, weight in posteriors(answers, x, nodes, log_weights):
-        mean = torch.where(right, weight @ if_right.mT, weight @ if_wrong.mT) * answered  # (n, people, items)
-        lost -= torch.einsum("kij,lij->jkl", mean, mean)
-        rights, wrongs = (right * answered).T @ weight, (~right * answered).T @ weight
-        lost += torch.einsum("jq,kjq,ljq->jkl", rights, if_right, if_right)
-        lost += torch.einsum("jq,kjq,ljq->jkl", wrongs, if_wrong, if_wrong)
-    return lost
-
-
-def unknown_by_groups(answers: Answers, expected: Expected, x: Curves, n: int) -> Tensor:
-    """The same for long tests, to first order: var(theta_i) times the square of the score's slope at theta_i.
-
-    The slope is -P' (dP/dy) / (P (1 - P)), and the answer's noise times the slope of (dP/dy) / (P (1 - P)), which
-    for a is 1. People of like ability are taken together.
-    """
-    group, n_groups, theta = groups_of_like_ability(expected.theta)
-    variance = torch.zeros_like(theta).index_add_(0, group, expected.theta_se**2)
-    variance = answers.share_answered(group, n_groups) * variance  # (items, groups)
-    sigmoid = torch.sigmoid(logits(x, theta))
-    p = curve(x, sigmoid)
-    by = torch.stack(derivatives(x, sigmoid, theta, n), 1)
-    by_logit, precision = by[:, 1], 1 / (p * (1 - p))
-    slope = by * (x[:, :1] * by_logit * precision * variance.sqrt())[:, None]
-    lost = slope @ slope.mT
-    lost[:, 0, 0] += (by_logit**2 * precision * variance).sum(1)
-    return lost
-
-
-def with_population(blocks: Tensor, mean: Tensor, sd: Tensor, people: int) -> Tensor:
-    """Covariances (items, n, n) with the sampling of the people added: mean, sd, (items, n), are what they move."""
-    return blocks + (mean[:, :, None] * mean[:, None] + sd[:, :, None] * sd[:, None] / 2) / people
-
-
-def groups_of_like_ability(theta: Tensor) -> tuple[Tensor, int, Tensor]:
-    """Each person's group, the number of groups, and each group's mean theta."""
-    n = min(len(theta), GROUPS)
-    group = torch.empty(len(theta), dtype=torch.long, device=theta.device)
-    group[theta.argsort()] = torch.arange(len(theta), device=theta.device) * n // len(theta)
-    return group, n, group.bincount(weights=theta, minlength=n) / group.bincount(minlength=n)
 
 
 def _shared_slope_covariance(information: Tensor) -> Tensor:

@@ -19,7 +19,9 @@ from torch import Tensor
 
 from cift.curves import spaced
 from cift.expectation import BLOCK, Posterior, posterior_of
-from cift.marginal import RUNAWAY, TOLERANCE, groups_of_like_ability, solve, with_population
+from cift.fixed_point import TOLERANCE, solve
+from cift.marginal import RUNAWAY
+from cift.uncertainty import groups_of_like_ability, with_population
 
 RIDGE = 0.01  # precision of a normal prior around 0: a label that hardly anyone chose keeps finite parameters
 NEVER = -30.0  # the intercept of a label that nobody chose
@@ -86,7 +88,7 @@ def fit(index: np.ndarray, n_labels: int, device: str = "cpu") -> NominalFit:
 
 @dataclass(frozen=True)
 class _Problem:
-    """What is estimated, for `cift.marginal.solve`: slope and intercept of each item's labels but the gold one, flat.
+    """What is estimated, as a flat vector: slope and intercept of each item's labels but the gold one.
 
     used: (items, labels), whether anyone chose the label; the others stay at slope 0, intercept NEVER.
     """
