@@ -95,6 +95,8 @@ def place(predictions: pd.DataFrame, bank: ItemBank, name: str = "model", method
     Returns `score`'s table with one row, called `name`. Raises InputError when a bank item was not predicted.
     """
     right = (predictions["predicted"] == predictions["label"]).astype(float)
+    if "slope" in bank.items:
+        right = predictions["predicted"]
     answers = pd.DataFrame([right.to_numpy()], index=[name], columns=predictions["item_id"].to_numpy())
     return score(answers, bank, method)
 
@@ -126,10 +128,7 @@ def plausible_values(scored: pd.DataFrame, bank: ItemBank, n: int = 5, seed: int
 
 def of_bank(scored: pd.DataFrame, bank: ItemBank) -> pd.DataFrame:
     """The bank's items in its order, as floats, after a check."""
-    if "slope" in bank.items:
-        raise InputError(
-            f"{bank.info['scale']}: a nominal scale of raw labels; this needs one of right and wrong answers"
-        )
+    refuse_nominal(bank)
     wanted = pd.Index(bank.items["item_id"])
     scored = _columns(scored, wanted)
     cells = scored.to_numpy()
@@ -145,6 +144,14 @@ def of_bank(scored: pd.DataFrame, bank: ItemBank) -> pd.DataFrame:
             "score raw labels with cift.crowds.score first"
         )
     return pd.DataFrame(cells.astype(float), index=scored.index, columns=wanted)
+
+
+def refuse_nominal(bank: ItemBank) -> None:
+    """Raise InputError for a nominal scale, where one of right and wrong answers is needed."""
+    if "slope" in bank.items:
+        raise InputError(
+            f"{bank.info['scale']}: a nominal scale of raw labels; this needs one of right and wrong answers"
+        )
 
 
 def _right_labels(labels: pd.DataFrame, bank: ItemBank) -> pd.DataFrame:

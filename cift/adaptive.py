@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import softmax
 
-from cift.ability import eap, mean_and_sd, of_bank
+from cift.ability import eap, mean_and_sd, of_bank, refuse_nominal
 from cift.errors import InputError
 from cift.irt import ItemBank, grid, information, probability
 
@@ -122,6 +122,7 @@ def short_form(bank: ItemBank, n: int) -> list[str]:
     and are not yet measured. People are the bank's population, or N(0, 1) where it has none. The first m of n items are
     the form of m items. Raises InputError for n below 1 or above the number of items.
     """
+    refuse_nominal(bank)
     if not 1 <= n <= len(bank.items):
         raise InputError(f"short form: {n} items of {len(bank.items)}; ask for 1 to {len(bank.items)}")
     if len(bank.population):

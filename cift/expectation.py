@@ -23,25 +23,26 @@ from torch.nn.functional import softplus
 BLOCK = 2**19  # cells in work at a time: they fit the processor's cache
 SPARSE = 0.1  # below this share of answered cells the answers are kept as sparse matrices
 MANY = 4096  # people: beyond it, they share posteriors
-COARSE = 0.1  # between the nodes at which items are worked out, however fine the people's grid is
+COARSE = 0.1  # at most between the nodes at which items are worked out, however fine the people's grid is
 
 Curves = Tensor  # (items, 4): a, g = -a b, c, d
 
 
 @dataclass(frozen=True)
 class Answers:
-    """People x items: 1 where right, and 1 where answered (None: everywhere); uint8, doubles or sparse doubles.
+    """People x items: 1 where right, and 1 where answered (None: everywhere); uint8 or doubles.
 
     totals: right answers of each item.
-    most: the largest share of the items that one person answered.
-    transposed: the same two, items x people, where they are sparse.
+    most, usual: the largest and the median share of the items that one person answered.
+    sparse: the same as sparse matrices, where few cells are answered.
     """
 
     right: Tensor
     answered: Tensor | None
     totals: Tensor
     most: float = 1.0
-    transposed: tuple[Tensor, Tensor] | None = None
+    usual: float = 1.0
+    sparse: Block | None = None
 
     @classmethod
     def of(cls, right: np.ndarray, answered: np.ndarray | None, device: str) -> Answers:
@@ -53,20 +54,21 @@ class Answers:
         if answered is None:
             return cls(x, None, totals)
         m = torch.from_numpy(answered).to(device)
-        most = float(answered.sum(1).max()) / answered.shape[1]
+        share = answered.mean(axis=1)
+        most, usual = float(share.max()), float(np.median(share))
         if answered.mean() >= SPARSE:
-            return cls(x, m, totals, most)
+            return cls(x, m, totals, most, usual)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Sparse CSR tensor support")
-            x, m, xt, mt = (part.double().to_sparse_csr() for part in (x, m, x.T.contiguous(), m.T.contiguous()))
-        return cls(x, m, totals, most, (xt, mt))
+            sparse = [part.double().to_sparse_csr() for part in (x, x.T.contiguous(), m, m.T.contiguous())]
+        return cls(x, m, totals, most, usual, Block(slice(0, len(x)), *sparse))
 
-    def blocks(self, width: int, dtype: torch.dtype) -> Iterator[Block]:
+    def blocks(self, width: int, dtype: torch.dtype, dense: bool = False) -> Iterator[Block]:
         """Some rows at a time as floats, as many as fit BLOCK at so many cells a row; sparse ones all at once."""
-        people = len(self.right)
-        if self.transposed:
-            yield Block(slice(0, people), self.right, self.transposed[0], self.answered, self.transposed[1])
+        if self.sparse and not dense:
+            yield self.sparse
             return
+        people = len(self.right)
         rows = max(1, BLOCK // width)
         for start in range(0, people, rows):
             part = slice(start, min(start + rows, people))
@@ -127,22 +129,22 @@ def _expect_complete(answers: Answers, x: Curves, nodes: Tensor, log_weights: Te
     """Nothing missing, 1PL or 2PL: log p(x_i, theta) = s_i theta + x_i'g - sum_j log(1 + exp z_j), s_i = x_i'a."""
     a, g = x[:, 0], x[:, 1]
     people, items = answers.right.shape
-    every = max(1, int(COARSE / float(nodes[1] - nodes[0])))
+    apart = 12 / np.ceil(12 / min(COARSE, 0.3 / float(a.abs().max())))
     coarse, spread = nodes, None
-    if every > 1:  # curves are much smoother than a long test's posteriors: interpolate them
-        n_coarse = round(12 / COARSE) + 5  # two beyond either end
-        coarse = (torch.arange(n_coarse, dtype=nodes.dtype, device=nodes.device) - 2) * COARSE - 6
-        spread = _cubic((nodes - coarse[0]) / COARSE)
+    if apart >= 2 * float(nodes[1] - nodes[0]):  # curves are smoother than a long test's posteriors: interpolate them
+        n_coarse = round(12 / apart) + 5  # two beyond either end
+        coarse = (torch.arange(n_coarse, dtype=nodes.dtype, device=nodes.device) - 2) * apart - 6
+        spread = _cubic((nodes - coarse[0]) / apart)
     denominators = torch.zeros_like(coarse)
     for part in _chunks(items, len(coarse)):
         denominators += softplus(logits(x[part], coarse)).sum(0)
     rest = log_weights - (denominators if spread is None else (denominators[spread[0]] * spread[1]).sum(0))
     low = a.clamp(max=0).sum()
     step = float((a.abs().sum() / 400).clamp(0.1, 1.0))
-    n_scores = int(a.abs().sum() / step) + 5  # one before, two behind, and one for rounding
+    n_scores = int(a.abs().sum() / step) + 6  # two before and two behind, for the interpolation and for rounding
     shared = n_scores < people / 2 and people > MANY
     if shared:  # posteriors at equally spaced scores, and cubic interpolation between them
-        scores = low + (torch.arange(n_scores, dtype=x.dtype, device=x.device) - 1) * step
+        scores = low + (torch.arange(n_scores, dtype=x.dtype, device=x.device) - 2) * step
         table = posterior_of(scores[:, None] * nodes + rest, nodes)
         mass = torch.zeros_like(scores)
     dtype = torch.float32 if people * items > 1e7 else x.dtype
@@ -152,7 +154,7 @@ def _expect_complete(answers: Answers, x: Curves, nodes: Tensor, log_weights: Te
     for part, right, right_t, _, _ in answers.blocks(items, dtype):
         s = (right @ slopes).to(x.dtype)
         if shared:
-            where, cubic = _cubic((s - low) / step + 1)
+            where, cubic = _cubic((s - low) / step + 2)
             theta[part] = (table.theta[where] * cubic).sum(0)
             variance[part] = (table.variance[where] * cubic).sum(0)
             mass.index_add_(0, where.flatten(), cubic.flatten())
@@ -219,14 +221,13 @@ def _mean_and_sd(nodes: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
 
 def posteriors(
     answers: Answers, x: Curves, nodes: Tensor, log_weights: Tensor
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Some people at a time: right and answered (people, items; bool, float) and their posterior on the nodes."""
+) -> Iterator[tuple[list[Tensor], Tensor]]:
+    """Some people at a time: whether right and whether wrong, (people, items) each, and their posterior on nodes."""
     p = curve(x, torch.sigmoid(logits(x, nodes)))
-    for _, right, _, answered, _ in answers.blocks(len(x) * 4 + len(nodes), x.dtype):
-        x_dense = right.to_dense()
-        m_dense = torch.ones_like(x_dense) if answered is None else answered.to_dense()
-        log_joint = x_dense @ p.log() + (m_dense - x_dense) @ torch.log1p(-p) + log_weights
-        yield x_dense > 0, m_dense, posterior_of(log_joint, nodes).weight
+    for _, right, _, answered, _ in answers.blocks(len(x) * 4 + len(nodes), x.dtype, dense=True):
+        wrong = (1 - right) if answered is None else answered - right
+        log_joint = right @ p.log() + wrong @ torch.log1p(-p) + log_weights
+        yield [right, wrong], posterior_of(log_joint, nodes).weight
 
 
 class Posterior(NamedTuple):

@@ -57,7 +57,7 @@ def _accelerated(
     """
     states: list[Tensor] = []
     changes: list[Tensor] = []
-    plain, smallest = state, np.inf
+    plain, last = state, np.inf
     iteration = 0
     while True:
         iteration += 1
@@ -66,10 +66,10 @@ def _accelerated(
         size, norm = float(change.abs().max()), float(change.norm())
         if size < TOLERANCE or iteration == MAX_ITERATIONS or not np.isfinite(size) or ran_away(state):
             return Solution(state, expected, size, iteration)
-        if norm > 2 * smallest:
-            states, changes, state, smallest = [], [], plain, np.inf
+        if norm > 2 * last:
+            states, changes, state, last = [], [], plain, np.inf
             continue
-        plain, smallest = stepped, norm
+        plain, last = stepped, norm
         states, changes = [*states[-MEMORY:], state], [*changes[-MEMORY:], change]
         state = plain
         if len(states) > 1:

@@ -44,7 +44,8 @@ SPARSE_ITEM = 30  # answers: an item with fewer has no slope to speak of without
 class Priors:
     """Priors on the items' parameters: mean and sd of normal ones.
 
-    log_a, b: (mean, sd); None: estimated from the items themselves (empirical Bayes). Used by method "map".
+    log_a, b: (mean, sd); None: estimated from the items themselves (empirical Bayes). Used by method "map"; the 1PL's
+        one slope has none.
     guessing, upper: centres of c (3PL, 4PL) and d (4PL), with the sd of their logits. Always used, because answers
     alone hardly tell an asymptote from a difficulty; a tiny sd fixes them.
     """
@@ -55,6 +56,17 @@ class Priors:
     guessing_sd: float = 0.5
     upper: float = 0.98
     upper_sd: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Raises InputError for an sd that is not positive, and unless 0 < guessing < upper < 1."""
+        if not 0 < self.guessing < self.upper < 1:
+            raise InputError(f"priors: guessing {self.guessing} and upper {self.upper}; give 0 < guessing < upper < 1")
+        for name in ("log_a", "b"):
+            given = getattr(self, name)
+            if given is not None and not (isinstance(given, tuple) and len(given) == 2 and given[1] > 0):
+                raise InputError(f"priors: {name} {given!r}; give (mean, sd) with a positive sd, or None")
+        if not min(self.guessing_sd, self.upper_sd) > 0:
+            raise InputError(f"priors: sds {self.guessing_sd} and {self.upper_sd}; give positive ones")
 
 
 @dataclass(frozen=True)
@@ -130,16 +142,21 @@ def calibrate(
         Python below 3.12; only that uses the seed.
     device: where the tensors are, "cpu" or "cuda".
 
-    Where maximum likelihood has nothing to hold on to (half of the items with fewer than SPARSE_ITEM answers, or a
-    slope that grows without end), "mml" becomes "map", with a warning and a line in `info["notes"]`. Items on which
-    everyone gave the same result have no finite difficulty: they are left out, with a warning, and listed under
-    `info["left_out"]`. Respondents without any answer stay in the population at its mean and change nothing else.
+    Where maximum likelihood of a 1PL to 4PL has nothing to hold on to (half of the items with fewer than SPARSE_ITEM
+    answers, or a slope that grows without end), "mml" becomes "map", with a warning and a line in `info["notes"]`.
+    Items on which everyone gave the same result have no finite difficulty: they are left out, with a warning, and
+    listed under `info["left_out"]`. Respondents without an answer to the others stay in the population at its mean and
+    change nothing else. A standard error is infinite where the answers do not identify a parameter.
 
-    Raises InputError for an unknown model or method, cells of another kind, fewer than two respondents or items.
+    Raises InputError for an unknown model or method, cells of another kind, an item with two columns, fewer than two
+    respondents or items.
     """
     for what, value, known in (("model", model, MODELS), ("method", method, METHODS)):
         if value not in known:
             raise InputError(f"{what} {value!r}: unknown; choose from {', '.join(known)}")
+    twice = responses.columns[responses.columns.duplicated()]
+    if len(twice):
+        raise InputError(f"{scale}: item {twice[0]!r} has two columns; keep one answer an item")
     if model == "nominal":
         if gold is None or method != "mml":
             raise InputError("model 'nominal': give the items' gold labels as gold=, and method 'mml'")
@@ -167,6 +184,7 @@ def calibrate(
     )
     table.insert(0, "item_id", items)
     _warn_of_negative(table, scale, notes)
+    _warn_of_unknown(table, scale, notes)
     population = pd.DataFrame({"theta": 0.0, "theta_se": 1.0}, index=responses.index)
     population.loc[keep, ["theta", "theta_se"]] = np.column_stack([sign * fitted.theta, fitted.theta_se])
     n_parameters = {"1pl": len(items) + 1, "2pl": 2 * len(items), "3pl": 3 * len(items), "4pl": 4 * len(items)}[model]
@@ -197,7 +215,8 @@ def _fit(
             return "mml", fitted
         why = "a slope grows without end" if fitted.report["ran_away"] else "the iteration did not settle"
     if why and method == "mml":
-        notes.append(f"{why}: maximum likelihood would fail, so log a and b got priors estimated from the items (map)")
+        given = "the given priors" if priors.log_a and priors.b else "priors estimated from the items"
+        notes.append(f"{why}: maximum likelihood would fail, so log a and b got {given} (map)")
         warnings.warn(f"{scale}: {notes[-1]}", stacklevel=4)
     fitted = marginal.fit(answers, model, priors, pooled=True)
     if not fitted.report["converged"]:
@@ -209,14 +228,16 @@ def _fit(
 def _calibrate_nominal(responses: pd.DataFrame, gold: pd.Series, scale: str, device: str) -> ItemBank:
     from cift import nominal
 
-    missing = [item for item in responses.columns if item not in gold.index]
+    if gold.index.has_duplicates:
+        raise InputError(f"{scale}: item {gold.index[gold.index.duplicated()][0]!r} has two gold labels; keep one")
+    missing = [item for item in responses.columns if item not in gold.index or pd.isna(gold[item])]
     if missing:
         raise InputError(f"{scale}: item {missing[0]!r} has no gold label; add it to gold, or drop the column")
-    cells = responses.to_numpy(object)
+    cells = responses.astype(object).where(responses.notna(), None).to_numpy(object)
     right = gold.loc[list(responses.columns)].to_numpy(object)
     answered = responses.notna().to_numpy()
     labels = sorted(set(cells[answered]) | set(right), key=str)
-    index = np.full(cells.shape, -1, np.int8)
+    index = np.full(cells.shape, -1, np.int16)
     names = np.empty((len(right), len(labels)), object)  # each item's labels, gold first
     for j, label in enumerate(right):
         names[j] = [label, *(other for other in labels if other != label)]
@@ -235,12 +256,14 @@ def _calibrate_nominal(responses: pd.DataFrame, gold: pd.Series, scale: str, dev
     )
     population = pd.DataFrame({"theta": 0.0, "theta_se": 1.0}, index=responses.index)
     population.loc[keep, ["theta", "theta_se"]] = np.column_stack([fitted.theta, fitted.theta_se])
+    notes: list[str] = []
+    if not fitted.report["converged"]:
+        notes.append(f"not converged, largest change {fitted.report['largest_change']:.1e}")
+        warnings.warn(f"{scale}: {notes[-1]}", stacklevel=3)
+    _warn_of_unknown(table, scale, notes)
     n_parameters = 2 * (len(table) - len(names))
-    return ItemBank(
-        table,
-        population,
-        _info(scale, "nominal", "mml", [index, None], len(index), n_parameters, left_out, fitted.report, []),
-    )
+    info = _info(scale, "nominal", "mml", [index, None], len(index), n_parameters, left_out, fitted.report, notes)
+    return ItemBank(table, population, info)
 
 
 def _as_right(responses: pd.DataFrame, scale: str) -> tuple[np.ndarray, np.ndarray | None]:
@@ -279,6 +302,8 @@ def _usable(right: np.ndarray, answered: np.ndarray | None, items: list, scale: 
             "all answers are alike, so the item has no finite difficulty",
             stacklevel=4,
         )
+    if answered is not None:
+        keep = answered[:, usable].any(axis=1)
     if keep.sum() < 2 or usable.sum() < 2:
         raise InputError(f"{scale}: {keep.sum()} respondents and {usable.sum()} usable items; need two of each")
     return np.asarray(keep), np.asarray(usable)
@@ -290,6 +315,16 @@ def _warn_of_negative(table: pd.DataFrame, scale: str, notes: list[str]) -> None
         negative = table.loc[below, "item_id"].astype(str)
         notes.append(f"a < 0 for {', '.join(negative)}: the able get them wrong; check their gold labels")
         warnings.warn(f"{scale}: {notes[-1]}", stacklevel=3)
+
+
+def _warn_of_unknown(table: pd.DataFrame, scale: str, notes: list[str]) -> None:
+    """Note the items that the answers say nothing about: their standard errors are infinite."""
+    unknown = np.isinf(table.filter(like="_se").to_numpy()).any(axis=1)
+    if unknown.any():
+        names = table.loc[unknown, "item_id"].astype(str).unique()
+        more = f" and {len(names) - 20} more" if len(names) > 20 else ""
+        notes.append(f"the answers do not identify {', '.join(names[:20])}{more}: standard errors are infinite")
+        warnings.warn(f"{scale}: {notes[-1]}", stacklevel=4)
 
 
 def _info(
@@ -307,7 +342,9 @@ def _info(
 
     digest = hashlib.sha256()
     for part in data:
-        digest.update(b"complete" if part is None else np.ascontiguousarray(part).data)
+        digest.update(b"complete" if part is None else repr(part.shape).encode())
+        if part is not None:
+            digest.update(np.ascontiguousarray(part).data)
     fit_measures = {}
     if method == "mml":  # they compare maximised likelihoods
         deviance = -2 * report["log_likelihood"]
@@ -336,6 +373,9 @@ def compare(*banks: ItemBank) -> pd.DataFrame:
     the larger model is the less likely one, there is none (missing). A vague prior gives way to the answers.
     Raises InputError where the banks are not of the same data, or not by maximum likelihood.
     """
+    for bank in banks:
+        if "data_sha256" not in bank.info:
+            raise InputError(f"{bank.info.get('scale')}: does not say how it was fitted; compare banks from calibrate")
     banks = tuple(sorted(banks, key=lambda bank: bank.info["n_parameters"]))
     for bank in banks:
         if bank.info["method"] != "mml" or bank.info["model"] == "nominal":

@@ -96,7 +96,8 @@ def score(
         )
     if bank.population.empty:
         warnings.warn(f"{bank_path}: no population beside it, so percentile_empirical is empty", stacklevel=2)
-    present = bank.items[bank.items["item_id"].isin(answers.columns)].reset_index(drop=True)
+    named = bank.items.assign(item_id=bank.items["item_id"].astype(str))
+    present = named[named["item_id"].isin(answers.columns)].reset_index(drop=True)
     bank = ItemBank(present, bank.population, bank.info)
     scores = ability.score(_heard(answers, bank) if "label" in present else answers, bank, method)
     write_text(out, scores.rename_axis("respondent").reset_index().to_csv(index=False))

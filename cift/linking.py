@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.optimize import least_squares
 
+from cift.ability import refuse_nominal
 from cift.errors import InputError
 from cift.irt import ItemBank, grid, probability
 
@@ -64,6 +65,7 @@ def transform(bank: ItemBank, A: float, B: float) -> ItemBank:
     probability of a right answer is unchanged. MLE and WLE scored with the new bank are A theta + B; EAP and MAP are
     not, as their prior N(0, 1) then is the reference's population. Raises InputError unless A > 0 and both are finite.
     """
+    refuse_nominal(bank)
     if not (np.isfinite([A, B]).all() and A > 0):
         raise InputError(f"linking: A = {A} and B = {B}; A must be above 0, and both finite")
     population = bank.population.copy()
@@ -79,6 +81,8 @@ def _moved(items: pd.DataFrame, A: float, B: float) -> pd.DataFrame:
 
 def _common(bank: ItemBank, reference: ItemBank) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Both banks' rows of the items that both hold, in the same order."""
+    for found in (bank, reference):
+        refuse_nominal(found)
     ours, theirs = (found.items.set_index("item_id", drop=False) for found in (bank, reference))
     shared = ours.index[ours.index.isin(theirs.index)]
     if len(shared) < 2:

@@ -14,15 +14,15 @@ import torch
 from torch import Tensor
 
 from cift.curves import quadrature
-from cift.expectation import Answers, Curves, Expected, expect, expected_log_likelihood, scores
+from cift.expectation import Answers, Curves, Expected, expect, expected_log_likelihood, posteriors, scores
 from cift.fixed_point import TOLERANCE, Solution, solve
 from cift.irt import Fit, Priors
-from cift.uncertainty import unknown_by_groups, unknown_exactly, with_population
+from cift.uncertainty import binary_scores, roots, unknown_by_groups, unknown_exactly, with_population
 
 RUNAWAY = 20.0  # a slope beyond it has no maximum: the likelihood rises for ever
 LARGE = 0.3  # a change of an item's coordinate that is looked at twice
 SMALL = 2e6  # cells: fewer are done by one thread
-FEW_ITEMS = 60  # below so many, standard errors take each person's posterior as it is, not as normal
+FEW_ITEMS = 60  # answered by a person: below so many, standard errors take posteriors as they are, not as normal
 USUAL_SD = {"log_a": 0.4, "b": 1.0}  # between the items of a scale: as WORTH items say beside those at hand
 WORTH = 10.0
 PARAMETERS = {"1pl": 2, "2pl": 2, "3pl": 3, "4pl": 4}  # of an item: a, g, logit c, logit d
@@ -125,7 +125,7 @@ class Problem:
         y = y + change
         if self.pooled:
             hyper = self.empirical_bayes(y, information, hyper)
-            if self.priors.log_a and self.priors.b:  # the priors fix origin and unit
+            if self.priors.log_a or self.priors.b:  # the priors fix origin or unit
                 return torch.cat([y.flatten(), hyper]), expected
         return self.rescaled(y, hyper, expected.mean, expected.sd), expected
 
@@ -199,11 +199,10 @@ class Problem:
         if self.pooled:
             y[:, 0] += unit.log()
             y[:, 1] = (y[:, 1] - center) / unit
-            if not self.priors.log_a and self.model != "1pl":
+            if self.model != "1pl":
                 hyper[0] += unit.log()
-            if not self.priors.b:
-                hyper[2] = (hyper[2] - center) / unit
-                hyper[3] -= unit.log()
+            hyper[2] = (hyper[2] - center) / unit
+            hyper[3] -= unit.log()
         else:
             y[:, 1] += y[:, 0] * center
             y[:, 0] *= unit
@@ -228,8 +227,9 @@ class Problem:
         expected, (nodes, log_weights) = solution.expected, solution.grid
         _, information = self.penalised(expected, y, hyper, x)
         to_coordinates = self.jacobian(x)
-        if len(x) < FEW_ITEMS:
-            unknown = unknown_exactly(answers, x, nodes, log_weights, self.n)
+        if len(x) * answers.usual < FEW_ITEMS:
+            people = posteriors(answers, x, nodes, log_weights)
+            unknown = unknown_exactly(people, binary_scores(x, nodes, self.n))
         else:
             unknown = unknown_by_groups(answers, expected, x, self.n)
         information = information - to_coordinates.mT @ unknown @ to_coordinates
@@ -241,7 +241,8 @@ class Problem:
         blocks = _shared_slope_covariance(information) if self.model == "1pl" else torch.linalg.inv(information)
         covariance = with_population(blocks, mean, sd, len(expected.theta))
         variances = covariance.diagonal(dim1=1, dim2=2)
-        errors = torch.zeros_like(x)
+        errors, free = torch.zeros_like(x), torch.zeros_like(x, dtype=torch.bool)
+        free[:, : self.n] = True
         if self.pooled:
             errors[:, 0], errors[:, 1] = x[:, 0] ** 2 * variances[:, 0], variances[:, 1]
         else:
@@ -250,7 +251,7 @@ class Problem:
             errors[:, 0] = variances[:, 0]
             errors[:, 1] = (by_b[:, None] @ covariance[:, :2, :2] @ by_b[..., None])[:, 0, 0]
         errors[:, 2 : self.n] = variances[:, 2:] * (x[:, 2 : self.n] * (1 - x[:, 2 : self.n])) ** 2
-        return errors.clamp(min=0).sqrt()
+        return roots(errors, free)
 
     def jacobian(self, x: Curves) -> Tensor:
         """Of a, g, logit c, logit d by the coordinates: (items, n, n)."""

@@ -10,6 +10,7 @@ other models (`cift.marginal`), with a multinomial in place of a binomial M step
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ from cift.curves import spaced
 from cift.expectation import BLOCK, Posterior, posterior_of
 from cift.fixed_point import TOLERANCE, solve
 from cift.marginal import RUNAWAY
-from cift.uncertainty import groups_of_like_ability, with_population
+from cift.uncertainty import roots, unknown_exactly, with_population
 
 RIDGE = 0.01  # precision of a normal prior around 0: a label that hardly anyone chose keeps finite parameters
 NEVER = -30.0  # the intercept of a label that nobody chose
@@ -52,14 +53,14 @@ class _Expected(NamedTuple):
 
 def fit(index: np.ndarray, n_labels: int, device: str = "cpu") -> NominalFit:
     """Calibrate. index: (people, items), the chosen label, 0 the gold one, -1 missing."""
-    answers = torch.from_numpy(index.astype(np.int8)).to(device)
+    answers = torch.from_numpy(index.astype(np.int16)).to(device)
     chosen = torch.stack([(answers == k).sum(0) for k in range(n_labels)], 1)
     problem = _Problem(n_labels, chosen > 0)
     solution = solve(answers, problem)
     state = solution.state
     nodes, log_weights = solution.grid
     expected = solution.expected
-    errors = problem.errors(answers, expected, state, nodes)
+    errors = problem.errors(answers, expected, state, nodes, log_weights)
     y = problem.parameters(state)
     sign = 1.0
     if float((y[:, 1:, 0] * chosen[:, 1:]).sum()) > 0:  # the able are those who choose the gold labels
@@ -121,24 +122,33 @@ class _Problem:
 
     def expect(self, answers: Tensor, state: Tensor, nodes: Tensor, log_weights: Tensor) -> _Expected:
         log_p = self.log_curves(state, nodes)
+        chosen = torch.zeros_like(log_p)
+        found: list[Posterior] = []
+        for which, own in self._blocks(answers, log_p, nodes, log_weights):
+            for k, one in enumerate(which):
+                chosen[:, k] += one.T @ own.weight
+            found.append(own._replace(weight=own.weight.sum(0, keepdim=True)))
+        theta, variance = (torch.cat([getattr(own, name) for own in found]) for name in ("theta", "variance"))
+        weight = torch.cat([own.weight for own in found]).sum(0) / len(answers)
+        log_likelihood = float(sum(own.log_marginal.sum() for own in found))
+        return _Expected(chosen.sum(1), chosen, weight, theta, variance.clamp(min=0).sqrt(), log_likelihood)
+
+    def _blocks(
+        self, answers: Tensor, log_p: Tensor, nodes: Tensor, log_weights: Tensor
+    ) -> Iterator[tuple[list[Tensor], Posterior]]:
+        """Some people at a time: whether they chose each label, (people, items), and their posteriors."""
         people, items = answers.shape
-        chosen, trials = torch.zeros_like(log_p), torch.zeros_like(log_p[:, 0])
-        posteriors: list[Posterior] = []
-        weight = torch.zeros_like(nodes)
         rows = max(1, BLOCK // (items + 2 * len(nodes)))
         for start in range(0, people, rows):
             block = answers[start : start + rows]
-            which = [(block == k).to(state.dtype) for k in range(self.n_labels)]
-            own = posterior_of(log_weights + sum(one @ log_p[:, k] for k, one in enumerate(which)), nodes)
-            for k, one in enumerate(which):
-                chosen[:, k] += one.T @ own.weight
-            weight += own.weight.sum(0)
-            posteriors.append(own)
-        trials = chosen.sum(1)
-        theta = torch.cat([own.theta for own in posteriors])
-        variance = torch.cat([own.variance for own in posteriors])
-        log_likelihood = float(sum(own.log_marginal.sum() for own in posteriors))
-        return _Expected(trials, chosen, weight / people, theta, variance.clamp(min=0).sqrt(), log_likelihood)
+            which = [(block == k).to(log_p.dtype) for k in range(self.n_labels)]
+            log_joint = log_weights + sum(one @ log_p[:, k] for k, one in enumerate(which))
+            yield which, posterior_of(log_joint, nodes)
+
+    def posteriors(
+        self, answers: Tensor, log_p: Tensor, nodes: Tensor, log_weights: Tensor
+    ) -> Iterator[tuple[list[Tensor], Tensor]]:
+        return ((which, own.weight) for which, own in self._blocks(answers, log_p, nodes, log_weights))
 
     def scores(self, expected: _Expected, state: Tensor, nodes: Tensor) -> tuple[Tensor, Tensor]:
         """Gradient (items, 2 (labels - 1)) and information of each item's expected log-likelihood, less the ridge."""
@@ -169,25 +179,22 @@ class _Problem:
     def ran_away(self, state: Tensor) -> bool:
         return bool(state[::2].abs().max() > RUNAWAY)
 
-    def errors(self, answers: Tensor, expected: _Expected, state: Tensor, nodes: Tensor) -> Tensor:
+    def errors(self, answers: Tensor, expected: _Expected, state: Tensor, nodes: Tensor, log_weights: Tensor) -> Tensor:
         """Standard errors of slope and intercept, (items, labels, 2), as in `cift.marginal`; 0 where fixed."""
         _, information = self.scores(expected, state, nodes)
-        group, n, theta = groups_of_like_ability(expected.theta)
-        member = torch.nn.functional.one_hot(group, n).to(theta.dtype)
-        answered = (answers >= 0).to(theta.dtype).T @ member / member.sum(0)
-        variance = answered * (expected.theta_se**2 @ member)
         y = self.parameters(state)
-        p, slope = self.log_curves(state, theta).exp(), y[..., :1]
-        by_theta = (p * (slope - (p * slope).sum(1, keepdim=True)))[:, 1:]  # of each label's curve
-        powers = torch.stack([theta, torch.ones_like(theta)])
-        moved = (by_theta[:, :, None] * powers * variance.sqrt()[:, None, None]).flatten(1, 2)
-        information = information - moved @ moved.mT
-        information[:, ::2, ::2] -= (_spread(p[:, 1:]) * variance[:, None, None]).sum(-1)  # the noise of the answers
+        log_p = self.log_curves(state, nodes)
+        powers = torch.stack([nodes, torch.ones_like(nodes)])
+        chosen = torch.eye(self.n_labels, dtype=y.dtype, device=y.device)[:, 1:]
+        scores = [
+            ((one[:, None] - log_p.exp()[:, 1:])[:, :, None] * powers).flatten(1, 2).movedim(1, 0) for one in chosen
+        ]
+        information = information - unknown_exactly(self.posteriors(answers, log_p, nodes, log_weights), scores)
         mean, sd = torch.zeros_like(y[:, 1:]), torch.zeros_like(y[:, 1:])
         mean[..., 1], sd[..., 0] = y[:, 1:, 0], y[:, 1:, 0]
         covariance = with_population(torch.linalg.inv(information), mean.flatten(1), sd.flatten(1), len(answers))
-        errors = covariance.diagonal(dim1=1, dim2=2).clamp(min=0).sqrt()
-        errors = errors.masked_fill(~self.used[:, 1:].repeat_interleave(2, 1), 0.0).reshape(mean.shape)
+        free = self.used[:, 1:].repeat_interleave(2, 1)
+        errors = roots(covariance.diagonal(dim1=1, dim2=2), free).reshape(mean.shape)
         return torch.cat([torch.zeros_like(errors[:, :1]), errors], 1)
 
 

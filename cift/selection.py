@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import entr
 
+from cift.ability import refuse_nominal
 from cift.crowds import consensus, label_distributions
 from cift.errors import InputError
 from cift.irt import PARAMETERS, ItemBank, information
@@ -62,7 +63,12 @@ def drop_positions(item_ids: Sequence[str], positions: Sequence[int]) -> list[st
 
 
 def discriminating(bank: ItemBank) -> list[str]:
-    """Items that separate the able from the less able: the 95 % interval of `a` lies above zero."""
+    """Items that separate the able from the less able: the 95 % interval of `a` lies above zero.
+
+    For banks fitted by maximum likelihood. Priors make every a positive (method "map"), and then nearly all pass.
+    Raises InputError for a nominal scale.
+    """
+    refuse_nominal(bank)
     items = bank.items
     return list(items.loc[items["a"] - 1.96 * items["a_se"] > 0, "item_id"])
 

@@ -215,6 +215,8 @@ def write_bank(path: str | Path, bank: ItemBank) -> Path:
     """
     path = Path(path)
     whole_bank = path.with_suffix(".json")
+    if path == whole_bank:
+        raise InputError(f"{path}: name the CSV; the bank as .json is written beside it")
     if whole_bank.exists():
         try:
             ItemBank.load(whole_bank)
@@ -267,7 +269,8 @@ def _bank_items(path: Path) -> pd.DataFrame:
         items["item_id"] = items["item_id"].str.strip()
         for name in numbers:
             items[name] = [_number(cell) for cell in table[name]]
-            bad = ~np.isfinite(items[name]) & ~(table[name].str.strip().eq("") & name.endswith("_se"))
+            empty_or_infinite = table[name].str.strip().isin(["", "inf"])
+            bad = ~np.isfinite(items[name]) & ~(empty_or_infinite & name.endswith("_se"))
             problems += [
                 f"row {row}, column {name!r} has the value {table.at[row, name]!r}" for row in table.index[bad]
             ]

@@ -6,31 +6,39 @@ variance of the item's score (Louis 1982).
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import torch
 from torch import Tensor
 
-from cift.expectation import Answers, Curves, Expected, curve, derivatives, logits, posteriors
+from cift.expectation import Answers, Curves, Expected, curve, derivatives, logits
 
 GROUPS = 100  # of people of like ability
 
 
-def unknown_exactly(answers: Answers, x: Curves, nodes: Tensor, log_weights: Tensor, n: int) -> Tensor:
-    """Information on an item's parameters lost to not knowing theta: sum over people of its score's posterior variance.
+def unknown_exactly(people: Iterable[tuple[list[Tensor], Tensor]], scores: Sequence[Tensor]) -> Tensor:
+    """Information on an item's n parameters lost to not knowing theta: the scores' posterior variance, (items, n, n).
 
-    (items, n, n), by a, g, logit c, logit d. An answer's score is x u(theta) + v(theta).
+    people: some at a time, for each kind of answer whether they gave it, (people, items), and their posterior on the
+    nodes. scores: of each kind of answer, the derivatives of its log probability, (n, items, nodes).
     """
+    n, items, _ = scores[0].shape
+    lost = torch.zeros(items, n, n, dtype=scores[0].dtype, device=scores[0].device)
+    for given, weight in people:
+        mean = torch.zeros(n, len(weight), items, dtype=lost.dtype, device=lost.device)
+        for kind, score in zip(given, scores, strict=True):
+            mean += kind * (weight @ score.mT)
+            lost += torch.einsum("jq,kjq,ljq->jkl", kind.T @ weight, score, score)
+        lost -= torch.einsum("kij,lij->jkl", mean, mean)
+    return lost
+
+
+def binary_scores(x: Curves, nodes: Tensor, n: int) -> list[Tensor]:
+    """Of a right and of a wrong answer, by the first n of a, g, logit c, logit d: (n, items, nodes) each."""
     sigmoid = torch.sigmoid(logits(x, nodes))
     p = curve(x, sigmoid)
-    by = torch.stack(derivatives(x, sigmoid, nodes, n))  # (n, items, nodes)
-    if_right, if_wrong = by / p, -by / (1 - p)
-    lost = torch.zeros(len(x), n, n, dtype=x.dtype, device=x.device)
-    for right, answered, weight in posteriors(answers, x, nodes, log_weights):
-        mean = torch.where(right, weight @ if_right.mT, weight @ if_wrong.mT) * answered  # (n, people, items)
-        lost -= torch.einsum("kij,lij->jkl", mean, mean)
-        rights, wrongs = (right * answered).T @ weight, (~right * answered).T @ weight
-        lost += torch.einsum("jq,kjq,ljq->jkl", rights, if_right, if_right)
-        lost += torch.einsum("jq,kjq,ljq->jkl", wrongs, if_wrong, if_wrong)
-    return lost
+    by = torch.stack(derivatives(x, sigmoid, nodes, n))
+    return [by / p, -by / (1 - p)]
 
 
 def unknown_by_groups(answers: Answers, expected: Expected, x: Curves, n: int) -> Tensor:
@@ -50,6 +58,12 @@ def unknown_by_groups(answers: Answers, expected: Expected, x: Curves, n: int) -
     lost = slope @ slope.mT
     lost[:, 0, 0] += (by_logit**2 * precision * variance).sum(1)
     return lost
+
+
+def roots(variances: Tensor, free: Tensor) -> Tensor:
+    """Standard errors: infinite where an estimated parameter has no positive variance, 0 where it is fixed."""
+    unknown = torch.full_like(variances, torch.inf)
+    return torch.where(free, torch.where(variances > 0, variances.clamp(min=0).sqrt(), unknown), 0.0)
 
 
 def with_population(blocks: Tensor, mean: Tensor, sd: Tensor, people: int) -> Tensor:

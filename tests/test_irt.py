@@ -194,6 +194,14 @@ def test_given_priors_are_used():
     }
 
 
+@pytest.mark.parametrize(
+    "wrong", [{"guessing": 0.0}, {"upper": 1.0}, {"b": (0.0, 0.0)}, {"b": 0.5}, {"guessing_sd": 0.0}]
+)
+def test_priors_that_are_none_are_refused(wrong):
+    with pytest.raises(InputError, match="priors: "):
+        irt.Priors(**wrong)
+
+
 def test_larger_models_are_compared_with_smaller_ones():
     """2PL answers: the 2PL is far better than the 1PL, and a third parameter finds nothing."""
     scored, truth = simulate(3000, 20, seed=22)
@@ -262,6 +270,8 @@ def test_bad_input_is_named():
         irt.calibrate(bad)
     with pytest.raises(InputError, match="'entailment' is not 1, 0 or missing; score raw labels"):
         irt.calibrate(scored.astype(object).replace({"i0": {1.0: "entailment"}}))
+    with pytest.raises(InputError, match="item 'i0' has two columns"):
+        irt.calibrate(pd.concat([scored, scored[["i0"]]], axis=1))
     with pytest.raises(InputError, match="1 respondents"), pytest.warns(UserWarning):
         irt.calibrate(scored.head(1))
     with pytest.raises(InputError, match="method 'mcmc': unknown; choose from mml, map, py-irt"):

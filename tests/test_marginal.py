@@ -79,6 +79,51 @@ def test_the_ways_through_the_engine_give_the_same():
     assert np.allclose(sparse.population["theta"], eap(wide, sparse)["theta"], atol=1e-6)
 
 
+def test_many_people_and_reversed_items():
+    """More than MANY people share posteriors: their lowest and highest possible scores are within the table."""
+    rng = np.random.default_rng(18)
+    truth = pd.DataFrame({"a": [1.5] * 8 + [-1.5] * 4, "b": rng.normal(0, 1, 12), "c": 0.0, "d": 1.0})
+    right = rng.random((5000, 12)) < probability(rng.standard_normal(5000), truth)
+    right[:2] = truth["a"] > 0, truth["a"] < 0
+    with pytest.warns(UserWarning, match="check their gold labels"):
+        bank = irt.calibrate(pd.DataFrame(right).astype(int))
+    assert np.allclose(bank.items["a"], truth["a"], atol=0.3)
+    assert bank.info["log_likelihood"] == pytest.approx(log_likelihood(pd.DataFrame(right * 1.0), bank.items), abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("priors", "name", "expected"),
+    [
+        (irt.Priors(log_a=(0.0, 0.02)), "a", 1.0),
+        (irt.Priors(b=(1.0, 0.02)), "b", 1.0),
+    ],
+)
+def test_one_given_prior_is_kept_to(priors, name, expected):
+    scored, _ = simulate(300, 10, seed=19)
+    items = irt.calibrate(scored, method="map", priors=priors).items
+    assert items[name].to_numpy() == pytest.approx(expected, abs=0.1)
+
+
+def test_intervals_cover_the_truth_where_each_person_answered_little():
+    covered = []
+    for seed in range(4):
+        scored, truth = simulate(1500, 80, seed)
+        asked = np.random.default_rng(seed).random(scored.shape).argsort(axis=1) < 8
+        items = irt.calibrate(scored.where(asked)).items
+        covered += [
+            np.abs(items[name].to_numpy() - truth[name].to_numpy()) < 1.96 * items[f"{name}_se"].to_numpy()
+            for name in "ab"
+        ]
+    assert 0.92 < np.mean(covered) < 0.985
+
+
+def test_what_the_answers_do_not_identify_has_no_small_standard_error():
+    scored, _ = simulate(300, 5, seed=20)
+    one_each = scored.where(np.random.default_rng(0).random(scored.shape).argsort(axis=1) < 1)
+    bank = irt.calibrate(one_each)
+    assert (bank.items["a_se"] > 0.3).all()
+
+
 def test_long_tests_keep_the_unit_of_the_scale():
     rng = np.random.default_rng(15)
     truth = pd.DataFrame({"a": np.exp(rng.normal(0, 0.3, 6000)), "b": rng.standard_normal(6000), "c": 0.0, "d": 1.0})

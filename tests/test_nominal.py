@@ -6,8 +6,11 @@ import pytest
 
 from cift import irt
 from cift.ability import eap
+from cift.adaptive import short_form
 from cift.crowds import load_crowd
 from cift.errors import InputError
+from cift.linking import mean_sigma
+from cift.selection import discriminating
 
 LABELS = np.array(["yes", "perhaps", "no"])
 
@@ -79,6 +82,20 @@ def test_a_nominal_bank_is_saved_and_loaded(tmp_path):
     again = irt.ItemBank.load(tmp_path / "bank.json")
     pd.testing.assert_frame_equal(again.items, bank.items)
     assert again.info == bank.info
+
+
+def test_labels_of_any_kind_and_scales_that_are_not_for_it():
+    answers, gold, *_ = simulate(200, 5, seed=6)
+    some = answers.mask(np.random.default_rng(0).random(answers.shape) < 0.1)
+    bank = irt.calibrate(some, model="nominal", gold=gold)
+    pd.testing.assert_frame_equal(irt.calibrate(some.astype("string"), model="nominal", gold=gold).items, bank.items)
+    for refused in (
+        discriminating,
+        lambda nominal: short_form(nominal, 3),
+        lambda nominal: mean_sigma(nominal, nominal),
+    ):
+        with pytest.raises(InputError, match="a nominal scale"):
+            refused(bank)
 
 
 def test_gold_labels_are_needed():
