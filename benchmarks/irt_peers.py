@@ -72,31 +72,19 @@ def py_irt(x, model, _):
     import pyro
     import torch
     from py_irt.config import IrtConfig
-    from py_irt.dataset import Dataset
     from py_irt.training import IrtModelTrainer
 
-    person, item = np.nonzero(x >= 0)
-    people, items = ({f"{kind}{k}": k for k in range(n)} for kind, n in zip("pi", x.shape, strict=True))
-    dataset = Dataset(
-        item_ids=set(items),
-        subject_ids=set(people),
-        item_id_to_ix=items,
-        ix_to_item_id={k: name for name, k in items.items()},
-        subject_id_to_ix=people,
-        ix_to_subject_id={k: name for name, k in people.items()},
-        observation_subjects=person.tolist(),
-        observation_items=item.tolist(),
-        observations=x[person, item].astype(float).tolist(),
-        training_example=[True] * len(person),
-    )
+    from cift.bayes import center_and_unit, dataset
+
     torch.manual_seed(0)
     config = IrtConfig(model_type=model, epochs=EPOCHS, priors="hierarchical")
-    trainer = IrtModelTrainer(data_path=Path("responses"), config=config, dataset=dataset, verbose=False)
+    trainer = IrtModelTrainer(
+        data_path=Path("responses"), config=config, dataset=dataset(x == 1, x >= 0), verbose=False
+    )
 
     def read(_):
         found = {name: pyro.param(name).detach().double().numpy() for name in pyro.get_param_store()}
-        center = found["loc_ability"].mean()
-        unit = np.sqrt(found["loc_ability"].var() + (found["scale_ability"] ** 2).mean())
+        center, unit = center_and_unit(found)
         log_a = found["loc_slope"] if model == "2pl" else found["loc_disc"]
         return np.exp(log_a) * unit, (found["loc_diff"] - center) / unit, found.get("lambdas", 0.0)
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from cift.ability import mean_and_sd
 from cift.curves import PARAMETERS, posterior
 from cift.errors import InputError
 from cift.irt import Fit
+
+if TYPE_CHECKING:
+    from py_irt.dataset import Dataset
 
 EPOCHS = 2000
 
@@ -30,7 +35,6 @@ def fit(right: np.ndarray, answered: np.ndarray | None, model: str, seed: int) -
         import pyro
         from py_irt import anchor_utils
         from py_irt.config import IrtConfig
-        from py_irt.dataset import Dataset
         from py_irt.training import IrtModelTrainer
     except ImportError as error:
         raise InputError(
@@ -39,47 +43,55 @@ def fit(right: np.ndarray, answered: np.ndarray | None, model: str, seed: int) -
         ) from error
     import torch
 
-    person, item = np.nonzero(np.ones_like(right) if answered is None else answered)
-    people = {f"p{i}": i for i in range(right.shape[0])}
-    items = {f"i{j}": j for j in range(right.shape[1])}
-    dataset = Dataset(
-        item_ids=set(items),
-        subject_ids=set(people),
-        item_id_to_ix=items,
-        ix_to_item_id={j: name for name, j in items.items()},
-        subject_id_to_ix=people,
-        ix_to_subject_id={i: name for name, i in people.items()},
-        observation_subjects=person.tolist(),
-        observation_items=item.tolist(),
-        observations=right[person, item].astype(float).tolist(),
-        training_example=[True] * len(person),
-    )
+    if answered is None:
+        answered = np.ones_like(right)
     kept = pyro.get_param_store().get_state()
     anchor_utils.console.quiet = True  # it would say that there are no anchors
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         config = IrtConfig(model_type=model, epochs=EPOCHS, priors="hierarchical")
-        trainer = IrtModelTrainer(data_path=Path("responses"), config=config, dataset=dataset, verbose=False)
+        data = dataset(right, answered)
+        trainer = IrtModelTrainer(data_path=Path("responses"), config=config, dataset=data, verbose=False)
         try:
             trainer.train()
             found = {name: pyro.param(name).detach().double().numpy() for name in pyro.get_param_store()}
         finally:
             pyro.clear_param_store()  # set_state only adds
             pyro.get_param_store().set_state(kept)
-    center = found["loc_ability"].mean()
-    unit = np.sqrt(found["loc_ability"].var() + (found["scale_ability"] ** 2).mean())
+    center, unit = center_and_unit(found)
     slope = np.exp(found["loc_slope"]) if model == "2pl" else np.ones(right.shape[1])
     a = slope * unit
     a_se = a * found["scale_slope"] if model == "2pl" else np.zeros_like(a)
     b = (found["loc_diff"] - center) / unit
     zero = np.zeros_like(a)
     estimates = np.stack([a, b, zero, zero + 1], 1)
-    table = pd.DataFrame(estimates, columns=PARAMETERS).assign(item_id=list(items))
-    scored = pd.DataFrame(right, columns=list(items)).astype(float)
-    if answered is not None:
-        scored = scored.where(answered > 0)
-    nodes, weight, log_marginal = posterior(scored, table)
-    theta = weight @ nodes
-    theta_se = np.sqrt((weight * (nodes - theta[:, None]) ** 2).sum(axis=1))
+    scored = pd.DataFrame(right, dtype=float).where(answered > 0)
+    nodes, weight, log_marginal = posterior(scored, pd.DataFrame(estimates, columns=PARAMETERS))
+    theta, theta_se = mean_and_sd(nodes, weight)
     report = {"log_likelihood": float(log_marginal.sum()), "epochs": EPOCHS, "seed": seed, "converged": None}
     return Fit(estimates, np.stack([a_se, found["scale_diff"] / unit, zero, zero], 1), theta, theta_se, report)
+
+
+def dataset(right: np.ndarray, answered: np.ndarray) -> Dataset:
+    """py-irt's own table of the answers: (people, items) each, 1 where right and where answered."""
+    from py_irt.dataset import Dataset
+
+    person, item = np.nonzero(answered)
+    people, items = ({f"{kind}{k}": k for k in range(n)} for kind, n in zip("pi", right.shape, strict=True))
+    return Dataset(
+        item_ids=set(items),
+        subject_ids=set(people),
+        item_id_to_ix=items,
+        ix_to_item_id={k: name for name, k in items.items()},
+        subject_id_to_ix=people,
+        ix_to_subject_id={k: name for name, k in people.items()},
+        observation_subjects=person.tolist(),
+        observation_items=item.tolist(),
+        observations=right[person, item].astype(float).tolist(),
+        training_example=[True] * len(person),
+    )
+
+
+def center_and_unit(found: dict[str, np.ndarray]) -> tuple[float, float]:
+    """Mean and sd of the population, from py-irt's means and sds of the abilities."""
+    return found["loc_ability"].mean(), np.sqrt(found["loc_ability"].var() + (found["scale_ability"] ** 2).mean())

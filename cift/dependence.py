@@ -54,6 +54,13 @@ def local_dependence(scored: pd.DataFrame, bank: ItemBank) -> pd.DataFrame:
     return table.sort_values("ld_x2", key=np.abs, ascending=False, kind="stable", ignore_index=True)
 
 
+def partners(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Each item's most dependent partner: the row of `local_dependence` by item, the partner under `item_2`."""
+    turned = pairs.rename(columns={"item_1": "item_2", "item_2": "item_1"})
+    both = pd.concat([pairs, turned]).sort_values("ld_x2", key=np.abs, ascending=False, kind="stable")
+    return both.drop_duplicates("item_1").set_index("item_1")
+
+
 def holm(p: np.ndarray) -> np.ndarray:
     """P-values adjusted for their number (Holm 1979), in the same order; NaN is not counted and stays NaN."""
     p = np.asarray(p, float)

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.stats import chi2, norm
 
 from cift.ability import of_bank, score
-from cift.dependence import holm, local_dependence
+from cift.dependence import holm, local_dependence, partners
 from cift.dimensions import checked, factor_loadings, tetrachoric
 from cift.irt import ItemBank, calibrate, grid, information, posterior, probability
 
@@ -170,7 +170,8 @@ def retain_items(scored: pd.DataFrame, min_communality: float = 0.10, alpha: flo
         fit = item_fit(answers[kept], bank).set_index("item_id")
         pairs = local_dependence(answers[kept], bank)
         table.loc[kept, ["s_x2", "s_x2_p_holm"]] = fit[["s_x2", "p_holm"]].to_numpy()
-        table.loc[kept, ["ld_with", "ld_x2", "ld_p_holm"]] = _partners(pairs).loc[kept].to_numpy()
+        closest = partners(pairs).loc[kept, ["item_2", "ld_x2", "p_holm"]]
+        table.loc[kept, ["ld_with", "ld_x2", "ld_p_holm"]] = closest.to_numpy()
         if fit["p_holm"].min() < alpha:
             drop(fit.index[[fit["p"].argmin()]], "misfit", fits)
         elif pairs["p_holm"].min() < alpha:
@@ -238,13 +239,6 @@ def _expected_shares(bank: ItemBank) -> np.ndarray:
         rest = (scores[total][:, None] - (1 - falling) * rest) / falling
         right[total] += people @ (np.where(p < 0.5, 0, p) * rest)
     return np.clip(right / np.maximum(scores @ people, 1e-300)[:, None], 0, 1)[1:n_items]
-
-
-def _partners(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Each item's most dependent partner, from a table of pairs sorted by dependence."""
-    reverse = pairs.rename(columns={"item_1": "item_2", "item_2": "item_1"})
-    both = pd.concat([pairs, reverse]).sort_values("ld_x2", key=np.abs, ascending=False, kind="stable")
-    return both.drop_duplicates("item_1").set_index("item_1")[["item_2", "ld_x2", "p_holm"]]
 
 
 def _average_information(bank: ItemBank) -> pd.Series:

@@ -26,7 +26,7 @@ from cift.losses import LOSSES
 if TYPE_CHECKING:
     import torch
     from datasets import Dataset
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 
 Row = dict[str, Any]  # of torch tensors
 EVAL_BATCH = 128
@@ -193,7 +193,7 @@ def train(
     Returns `train_seconds`, `train_loss` and `steps`. Raises InputError when there is nothing to learn from.
     """
     import torch
-    from transformers import PrinterCallback, Trainer, TrainingArguments
+    from transformers import PrinterCallback, Trainer
 
     if not rows or len(rows) != len(targets):
         raise InputError(f"training: {len(rows)} items with {len(targets)} targets; need as many of each, at least one")
@@ -224,26 +224,7 @@ def train(
             model=model,
             train_dataset=examples,
             data_collator=collate,
-            args=TrainingArguments(
-                output_dir=str(folder or scratch),
-                num_train_epochs=recipe.epochs,
-                learning_rate=recipe.learning_rate,
-                per_device_train_batch_size=recipe.batch_size,
-                weight_decay=recipe.weight_decay,
-                adam_beta2=0.98,  # the default, 0.999, forgets so slowly that short runs at high rates collapse
-                warmup_steps=round(recipe.warmup * steps),
-                seed=seed,
-                bf16=has_bf16(),
-                use_cpu=device().type == "cpu",
-                save_strategy="steps" if folder else "no",
-                save_steps=max(1, steps // 5),
-                save_total_limit=1,
-                logging_strategy="no",
-                report_to="none",
-                remove_unused_columns=False,
-                disable_tqdm=quiet() or not progress,
-                dataloader_pin_memory=torch.cuda.is_available(),
-            ),
+            args=_arguments(recipe, seed, str(folder or scratch), steps, keep=folder is not None, progress=progress),
         )
         trainer.remove_callback(PrinterCallback)  # it would print a summary that the return value holds
         start = time.perf_counter()
@@ -256,6 +237,33 @@ def train(
         "train_loss": outcome.training_loss,
         "steps": outcome.global_step,
     }
+
+
+def _arguments(recipe: Recipe, seed: int, output: str, steps: int, keep: bool, progress: bool) -> TrainingArguments:
+    """The recipe in the Trainer's words. keep: checkpoints, one each fifth of the steps."""
+    import torch
+    from transformers import TrainingArguments
+
+    return TrainingArguments(
+        output_dir=output,
+        num_train_epochs=recipe.epochs,
+        learning_rate=recipe.learning_rate,
+        per_device_train_batch_size=recipe.batch_size,
+        weight_decay=recipe.weight_decay,
+        adam_beta2=0.98,  # the default, 0.999, forgets so slowly that short runs at high rates collapse
+        warmup_steps=round(recipe.warmup * steps),
+        seed=seed,
+        bf16=has_bf16(),
+        use_cpu=device().type == "cpu",
+        save_strategy="steps" if keep else "no",
+        save_steps=max(1, steps // 5),
+        save_total_limit=1,
+        logging_strategy="no",
+        report_to="none",
+        remove_unused_columns=False,
+        disable_tqdm=quiet() or not progress,
+        dataloader_pin_memory=torch.cuda.is_available(),
+    )
 
 
 def last_checkpoint(folder: Path) -> str | None:

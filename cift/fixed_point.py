@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -27,7 +27,7 @@ class Solution:
     expected: Any
     change: float
     iterations: int
-    grid: tuple[Tensor, Tensor] = field(default=(torch.empty(0), torch.empty(0)))
+    grid: tuple[Tensor, Tensor]
 
 
 def solve(answers: Any, problem: Any) -> Solution:
@@ -40,18 +40,21 @@ def solve(answers: Any, problem: Any) -> Solution:
     iterations = 0
     while True:
         nodes, log_weights = grid
-        found = _accelerated(partial(problem.step, answers, nodes, log_weights), state, problem.ran_away)
-        iterations += found.iterations
-        finer = tuple(torch.as_tensor(part, device=state.device) for part in problem.quadrature(answers, found.state))
-        if len(finer[0]) <= 1.25 * len(nodes) or found.change >= TOLERANCE:
-            return Solution(found.state, found.expected, found.change, iterations, (nodes, log_weights))
-        state, grid = found.state, finer
+        step = partial(problem.step, answers, nodes, log_weights)
+        state, expected, change, steps = _accelerated(step, state, problem.ran_away)
+        iterations += steps
+        finer = tuple(torch.as_tensor(part, device=state.device) for part in problem.quadrature(answers, state))
+        if len(finer[0]) <= 1.25 * len(nodes) or change >= TOLERANCE:
+            return Solution(state, expected, change, iterations, (nodes, log_weights))
+        grid = finer
 
 
 def _accelerated(
     step: Callable[[Tensor], tuple[Tensor, Any]], state: Tensor, ran_away: Callable[[Tensor], bool]
-) -> Solution:
-    """The state that a step leaves alone, by Anderson acceleration (Walker & Ni 2011).
+) -> tuple[Tensor, Any, float, int]:
+    """The state that a step leaves alone, its E step, the last change and the number of steps.
+
+    By Anderson acceleration (Walker & Ni 2011).
 
     Where an accelerated state turns out worse than the one before it, the plain step is taken instead.
     """
@@ -65,7 +68,7 @@ def _accelerated(
         change = stepped - state
         size, norm = float(change.abs().max()), float(change.norm())
         if size < TOLERANCE or iteration == MAX_ITERATIONS or not np.isfinite(size) or ran_away(state):
-            return Solution(state, expected, size, iteration)
+            return state, expected, size, iteration
         if norm > 2 * last:
             states, changes, state, last = [], [], plain, np.inf
             continue

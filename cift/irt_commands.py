@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from cift import ability, crowds, tables
-from cift.dependence import local_dependence
+from cift.dependence import local_dependence, partners
 from cift.diagnostics import MIN_EIGENVALUE_RATIO, item_fit, person_fit, reliability, retain_items
 from cift.dimensions import dimensionality, factor_loadings, tetrachoric
 from cift.errors import InputError
@@ -301,10 +301,8 @@ def _fit_lines(items: pd.DataFrame) -> list[str]:
 
 def _pair_lines(pairs: pd.DataFrame, items: pd.DataFrame) -> list[str]:
     """The report's lines on local dependence; puts each item's most dependent partner into `items`."""
-    turned = pairs.rename(columns={"item_1": "item_2", "item_2": "item_1"})
-    both = pd.concat([pairs, turned]).sort_values("ld_x2", key=np.abs, ascending=False, kind="stable")
-    partners = both.drop_duplicates("item_1").set_index("item_1")[["item_2", "q3", "ld_x2", "p_holm"]]
-    items[["ld_with", "ld_q3", "ld_x2", "ld_p_holm"]] = partners.reindex(items.index)
+    closest = partners(pairs)[["item_2", "q3", "ld_x2", "p_holm"]]
+    items[["ld_with", "ld_q3", "ld_x2", "ld_p_holm"]] = closest.reindex(items.index)
     dependent = pairs[pairs["p_holm"] < ALPHA]
     lines = [f"local dependence  {len(dependent)} of {_n(len(pairs), 'pair')} (LD-X2, p < {ALPHA} after Holm)"]
     if len(dependent):
