@@ -12,24 +12,23 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from cift import doctor, evaluation, finetuning, models
+from cift import evaluation, finetuning, models
 from cift.ability import place
 from cift.errors import InputError
 from cift.fetch import cache_dir
 from cift.files import write_text
 from cift.finetuning import Row
 from cift.losses import one_hot
+from cift.records import code, digest, fingerprint, peak_memory_mb, provenance, software
 from cift.studies import HeldOut, Study
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ METRICS = {  # column of the results: its name in tables and figures
     "test_accuracy": "corpus test accuracy",
     "jsd": "distance to people",
 }
-TRAINING = ("corpora", "finetuning", "losses", "models", "strategies")  # modules that decide what a base model is
+TRAINING = ("finetuning", "losses", "models", "strategies")  # modules that decide what a base model is, besides data
 MEASURING = ("ability", "casestudy", "crowds", "evaluation", "irt")  # and, with them, what a cell's numbers are
 
 
@@ -65,10 +64,10 @@ def run(study: Study, seeds: Sequence[int] = (0, 1, 2), model: str = "minilm") -
     start = time.perf_counter()
     data = {"base": fingerprint(study.base), "pool": fingerprint(study.pool), "test": fingerprint(study.test)}
     data |= {f"held out {name}": _scale_fingerprint(study, held) for name, held in study.held_out.items()}
-    base_id = _digest(data["base"], _weights(model), asdict(study.base_recipe), _software(), _code(TRAINING))
-    common = (base_id, data["pool"], data["test"], asdict(study.recipe), _code(MEASURING))
+    base_id = digest(data["base"], _weights(model), asdict(study.base_recipe), software(), code(TRAINING))
+    common = (base_id, data["pool"], data["test"], asdict(study.recipe), code(MEASURING))
     cells = [
-        (arm, held_out, seed, _digest(common, data[f"held out {held_out}"], arm, held_out, seed))
+        (arm, held_out, seed, digest(common, data[f"held out {held_out}"], arm, held_out, seed))
         for arm in ARMS
         for seed in seeds
         for held_out in study.held_out
@@ -84,8 +83,7 @@ def run(study: Study, seeds: Sequence[int] = (0, 1, 2), model: str = "minilm") -
             write_text(ledger / f"{cell_id}.json", json.dumps(result | {"id": cell_id}))
     results = [json.loads((ledger / f"{cell[3]}.json").read_text(encoding="utf-8")) for cell in cells]
     results.sort(key=lambda cell: list(study.held_out).index(cell["held_out"]))  # stable: arms and seeds stay in order
-    provenance = {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    made = provenance() | {
         "model": model,
         "population": study.population,
         "seeds": list(seeds),
@@ -95,11 +93,9 @@ def run(study: Study, seeds: Sequence[int] = (0, 1, 2), model: str = "minilm") -
         "data": data,
         "cells_from_ledger": len(cells) - len(missing),
         "seconds": round(time.perf_counter() - start, 1),
-        "peak_memory_mb": _peak_memory_mb(),
-        "machine": doctor.machine(),
-        "versions": doctor.versions(),
+        "peak_memory_mb": peak_memory_mb(),
     }
-    return {"study": study.name, "run": provenance, "results": results}
+    return {"study": study.name, "run": made, "results": results}
 
 
 def base_model(
@@ -267,15 +263,10 @@ def in_words(found: dict[str, float]) -> str:
     return f"{found['difference']:+.3f}{interval}"
 
 
-def fingerprint(corpus: Dataset) -> str:
-    """Hash of a corpus's ids, sentences and labels, in order."""
-    return _digest([list(corpus[name]) for name in ("item_id", "premise", "hypothesis", "label")])
-
-
 def _scale_fingerprint(study: Study, held: HeldOut) -> str:
     parts = [fingerprint(corpus) for corpus in (held.items, held.supplement, held.people)]
     crowd = study.distributions.loc[[*held.supplement["item_id"], *held.people["item_id"]]]
-    return _digest(parts, crowd.to_csv(float_format="%.9g"), held.bank.items.round(6).to_csv(index=False))
+    return digest(parts, crowd.to_csv(float_format="%.9g"), held.bank.items.round(6).to_csv(index=False))
 
 
 def _crowd_items(study: Study) -> Iterator[Dataset]:
@@ -283,34 +274,8 @@ def _crowd_items(study: Study) -> Iterator[Dataset]:
         yield from (held.items, held.supplement, held.people)
 
 
-def _digest(*parts: object) -> str:
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
-
-
 def _weights(model: str) -> str:
     """The model's name, and the hash of its weights where it is a folder."""
     place = Path(models.resolve(model))
     files = sorted(place.glob("*.safetensors")) if place.is_dir() else []
-    return _digest(model if not files else "", [hashlib.sha256(file.read_bytes()).hexdigest() for file in files])
-
-
-def _software() -> list[object]:
-    """What besides data, weights and recipe decides a trained model's numbers."""
-    found = doctor.versions()
-    return [found["torch"], found["transformers"], finetuning.device().type, finetuning.has_bf16()]
-
-
-def _code(modules: Sequence[str]) -> str:
-    """Hash of modules of this package: what other code made is not taken from the cache."""
-    folder = Path(__file__).parent
-    return _digest([(folder / f"{module}.py").read_text(encoding="utf-8") for module in modules])
-
-
-def _peak_memory_mb() -> int | None:
-    """The most memory this process ever held; None on Windows, which does not tell."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    unit = 1 if sys.platform == "darwin" else 1024
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20)
+    return digest(model if not files else "", [hashlib.sha256(file.read_bytes()).hexdigest() for file in files])

@@ -1,48 +1,139 @@
-"""Corpora of sentence pairs: embedded, public, or the user's own file, all in one form.
+"""Corpora of sentence pairs: embedded, public, or the user's own, all checked and in one form.
 
 A corpus is a `datasets.Dataset` with the columns item_id, premise, hypothesis, label (a ClassLabel) and
-whatever else its source offers. Public files come through `cift.fetch`.
+whatever else its source offers. How the named ones are read is in `cift.public`.
 """
 
 from __future__ import annotations
 
-import csv
-import gzip
-import json
-import zipfile
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+import re
+import warnings
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
-from cift.errors import InputError
-from cift.fetch import fetch
-from cift.files import one_message, read_table, read_text
+from cift.files import LISTED, Rows, as_text, one_message
+from cift.public import LABELS, TWO_WAY, data_dir, read_source, scale_name
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-LABELS = ("entailment", "neutral", "contradiction")
+__all__ = ["LABELS", "data_dir", "load_corpus", "overlap", "scale_name", "to_dataset", "validate", "without"]
 
-_INITIALS = {label[0]: label for label in LABELS}
 _REQUIRED = ("premise", "hypothesis", "label")
-_SNLI_ZIP = "snli/snli_1.0.zip"
+_OURS = ("item_id", *_REQUIRED)
+_ALIASES = {  # what others call our columns, in lower case and without punctuation
+    "item_id": ("itemid", "pairid", "id", "uid", "guid", "idx"),
+    "premise": ("premise", "sentence1", "sentencea", "text1", "text", "t", "context", "s1"),
+    "hypothesis": ("hypothesis", "sentence2", "sentenceb", "text2", "h", "s2"),
+    "label": ("label", "labels", "goldlabel", "gold", "entailmentjudgment", "entailment", "class", "value"),
+}
+_NUMBER = re.compile(r"\s*[-+]?[\d.,]*\d\s*")
 
 
-def data_dir() -> Path:
-    """The folder of the embedded data: in the installed package, or at the top of a repository checkout."""
-    here = Path(__file__).parent
-    for folder in (here / "data", here.parent / "data"):
-        if folder.is_dir():
-            return folder
-    raise InputError(
-        f"the embedded data is neither in {here / 'data'} nor in {here.parent / 'data'}; install the package "
-        "again, or run from a full checkout of the repository"
-    )
+def load_corpus(
+    source: str | Path,
+    split: str | None = None,
+    *,
+    columns: Mapping[str, str] | None = None,
+    labels: Sequence[str] | Mapping[Any, str | None] | None = None,
+) -> Dataset:
+    """A corpus by name, or the user's own: a file, a folder, or a data set of the Hugging Face hub.
+
+    ``scenes``: train, validation, test. Embedded and generated; column phenomenon.
+    ``probes``: 180 embedded items for two simulated crowds; columns stratum, group, position, difficulty, ...
+    ``snli``: train (18,000 pairs), train_extra (2,000), validation, test, and test_hard, the pairs of test that a
+    hypothesis alone does not give away (Gururangan et al., 2018). The first two have no pairIDs and may hold pairs
+    of lalor2016: find them with `overlap`. The others have the distribution of up to five annotators' labels in
+    p_entailment, p_neutral, p_contradiction and n_responses.
+    ``snli-full``: train without the 180 pairs of lalor2016.
+    ``chaosnli``: 1,514 pairs of SNLI dev; label is the original gold, columns majority, p_entailment,
+    p_neutral, p_contradiction and n_responses are those of 100 new annotators (Nie et al., 2020).
+    ``lalor2016``: 180 items of the published scales (Lalor et al., 2016); columns stratum, group, position.
+    ``sick``: train (4,500), validation (500, its "trial"), test (4,927); column relatedness, 1 to 5 (Marelli et
+    al., 2014).
+    ``rte``: rte1_dev (567), rte1_test (800), rte2_dev (400), rte2_test, rte3_dev, rte3_test (800 each), labels
+    entailment and not_entailment; columns challenge, task. White space is evened out, and three texts of
+    rte1_dev whose encoding was damaged are mended.
+    ``snow2008``: rte1_test as the crowd of that name answered it: the same pairs, item_id as there; column task.
+
+    SNLI (Bowman et al., 2015) is without the pairs that have no gold label. `split` may be left out where
+    there is one.
+
+    A file is .csv, .tsv, .jsonl or .parquet, all its columns text, and has no splits. A folder is one that
+    `datasets` saved, or holds a file for each split (train.csv, test.csv), or is anything that `datasets.load_dataset`
+    reads; so is a hub id, "org/name" or "org/name:config". No code of a data set is run. A ClassLabel's codes become
+    its names, and -1 becomes "-1".
+
+    Parameters
+    ----------
+    columns:
+        The source's name for ours where they differ: ``{"premise": "sentence1", "label": "gold_label"}``.
+    labels:
+        The labels there may be, in the order of their codes (default: entailment, neutral, contradiction, or the
+        named corpus's own); or what the source's values mean: ``{"0": "entailment", "-": None}``. Values that already
+        are labels need not be named. None leaves rows out, with a UserWarning that counts them.
+
+    Raises
+    ------
+    InputError
+        An unknown name or split, data that cannot be had (`fetch`); or one message with every kind of problem
+        that the file, `columns`, `labels` and `validate` show.
+    """
+    rows, expected = read_source(source, split)
+    where = f"{source}, {split}" if split else str(source)
+    table, misnamed = _renamed(rows.table, columns or {})
+    if isinstance(labels, Mapping):
+        table = _relabelled(table, {str(value): label for value, label in labels.items()}, where)
+        allowed = _label_set([label for label in labels.values() if label is not None], expected)
+    else:
+        allowed = labels or expected
+    table = _checked(table, where, allowed, rows._replace(problems=[*misnamed, *rows.problems]))
+    return _encoded(table, allowed)
 
 
-# checks and the common form
+# columns and labels by other names
+
+
+def _renamed(table: pd.DataFrame, columns: Mapping[str, str]) -> tuple[pd.DataFrame, list[tuple[int, str]]]:
+    """The table with our names for its columns, and what is wrong with `columns`."""
+    texts = []
+    for ours, theirs in columns.items():
+        if theirs not in table:
+            near = get_close_matches(theirs, map(str, table), n=1)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            texts.append(f"there is no column {theirs!r} to be called {ours!r}{hint}")
+    given = list(columns.values())
+    texts += [f"the column {name!r} cannot be two columns" for name in dict.fromkeys(given) if given.count(name) > 1]
+    table = table.rename(columns={theirs: ours for ours, theirs in columns.items()})
+    return table, [(0, text) for text in texts]
+
+
+def _relabelled(table: pd.DataFrame, meanings: Mapping[str, str | None], source: str) -> pd.DataFrame:
+    """The table with our labels, without the rows whose value means None."""
+    if list(table).count("label") != 1:
+        return table
+    table = _numbered(table)
+    values = table["label"].map(as_text)
+    dropped = values.isin([value for value, label in meanings.items() if label is None])
+    if dropped.any():
+        counts = ", ".join(f"{count:,} labelled {value!r}" for value, count in values[dropped].value_counts().items())
+        warnings.warn(f"{source}: left out {counts}, as labels says", UserWarning, stacklevel=3)
+    return table.assign(label=values.map(lambda value: meanings.get(value, value)))[~dropped]
+
+
+def _label_set(targets: Sequence[str], known: Sequence[str]) -> Sequence[str]:
+    """The labels of a corpus whose values were given these meanings, in a standard order if they are standard."""
+    for standard in (known, LABELS, TWO_WAY):
+        if set(targets) <= set(standard):
+            return standard
+    return list(dict.fromkeys(targets))
+
+
+# checks
 
 
 def validate(table: pd.DataFrame, source: str, labels: Sequence[str] = LABELS) -> pd.DataFrame:
@@ -54,49 +145,141 @@ def validate(table: pd.DataFrame, source: str, labels: Sequence[str] = LABELS) -
     Raises
     ------
     InputError
-        One message with all of: a missing column, no rows, an empty premise or hypothesis, an unknown label,
-        an empty or repeated item_id.
+        One message with some of every kind of problem: a missing column, two of one name, no rows; an empty
+        premise, hypothesis, label or item_id; a premise or hypothesis that is not text, or a column of them that is
+        all numbers; an unknown label; an item_id that is repeated or has spaces around it.
     """
-    rows = table.index if table.index.name == "row" else pd.RangeIndex(1, len(table) + 1, name="row")
-    table = table.set_axis(rows, axis=0)
-    problems = [f"there is no column {name!r}" for name in _REQUIRED if name not in table]
-    if table.empty:
-        problems.append("there are no rows")
-    problems += _row_problems(table, labels)
-    if problems:
-        remedy = (
+    return _checked(table, source, labels, Rows(table))
+
+
+class _Fault(NamedTuple):
+    """One kind of problem: the first few, (row or 0, in words), and how many there are."""
+
+    first: list[tuple[int, str]]
+    total: int
+
+
+def _checked(table: pd.DataFrame, source: str, labels: Sequence[str], read: Rows) -> pd.DataFrame:
+    """As `validate`, with the problems that reading the file showed."""
+    faults = [_Fault(read.problems[:LISTED], len(read.problems))]
+    twice = table.columns.duplicated()
+    faults += _of_table(f"two columns are called {name!r}" for name in dict.fromkeys(table.columns[twice]))
+    table = _numbered(table.loc[:, ~twice])
+    faults += _of_table(f"there is no column {name!r}" for name in _REQUIRED if name not in table)
+    faults += _of_table(["there are no rows"] if table.empty else [])
+    faults += _row_faults(table, labels)
+    count = sum(fault.total for fault in faults)
+    if count:
+        remedies = [read.remedy] if any(row for row, _ in read.problems) else []
+        remedies += [
             "A corpus needs the columns premise, hypothesis and label (item_id is optional, and unique), its "
-            f"labels are {', '.join(labels)}; the columns here: {', '.join(map(str, table)) or 'none'}"
-        )
-        raise one_message(source, problems, remedy)
+            f"labels are {', '.join(labels)}; the columns here: {', '.join(map(str, table)) or 'none'}",
+            *_hints(table, labels),
+        ]
+        raise one_message(source, _some_of_each(faults), ". ".join(remedies), count)
     if "item_id" not in table:
         table = table.assign(item_id=[f"row-{i}" for i in range(1, len(table) + 1)])
-    return table[["item_id", *_REQUIRED, *(name for name in table if name not in ("item_id", *_REQUIRED))]]
+    return table[[*_OURS, *(name for name in table if name not in _OURS)]]
 
 
-def _row_problems(table: pd.DataFrame, labels: Sequence[str]) -> list[str]:
-    faults: list[tuple[Any, str]] = []
-    for name in ("item_id", "premise", "hypothesis"):
-        if name in table:
-            empty = table[name].isna() | (table[name].astype(str).str.strip() == "")
-            faults += [(row, f"row {row} has an empty {name}") for row in table.index[empty]]
+def _numbered(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with rows named as `validate` says."""
+    if table.index.name == "row":
+        return table
+    return table.set_axis(pd.RangeIndex(1, len(table) + 1, name="row"), axis=0)
+
+
+def _some_of_each(faults: Sequence[_Fault]) -> list[str]:
+    """As many problems as one message lists: the first of every kind, then the second, ...; in the order of rows."""
+    ranked = sorted(
+        (rank, kind, row, text)
+        for kind, fault in enumerate(faults)
+        for rank, (row, text) in enumerate(fault.first[:LISTED])
+    )
+    return [text for _, _, text in sorted((row, kind, text) for _, kind, row, text in ranked[:LISTED])]
+
+
+def _of_table(texts: Iterable[str]) -> list[_Fault]:
+    return [_Fault([(0, text)], 1) for text in texts]
+
+
+def _row_faults(table: pd.DataFrame, labels: Sequence[str]) -> list[_Fault]:
+    faults = []
+    for name in (name for name in _OURS if name in table):
+        column = table[name]
+        text = column.astype(str)
+        stripped = text.str.strip()
+        empty = column.isna() | (stripped == "")
+        faults.append(_row_fault(column[empty], f"has an empty {name}"))
+        if name == "label":
+            faults.append(_row_fault(column[~empty & ~column.isin(labels)], "has the label {!r}"))
+        elif name == "item_id":
+            faults.append(_row_fault(column[~empty & text.duplicated()], "repeats the item_id {!r}"))
+            faults.append(_row_fault(column[~empty & (text != stripped)], "has spaces around the item_id {!r}"))
+        elif len(column) and all(map(_NUMBER.fullmatch, stripped)):
+            faults += _of_table([f"the column {name!r} has nothing but numbers, as {stripped.iloc[0]}"])
+        else:
+            other = ~column.map(lambda value: isinstance(value, str))
+            faults.append(_row_fault(column[~empty & other], f"has a {name} that is not text, {{!r}}"))
+    return faults
+
+
+def _row_fault(found: pd.Series, template: str) -> _Fault:
+    texts = [(row, f"row {row} {template.format(value)}") for row, value in found.head(LISTED).items()]
+    return _Fault(texts, len(found))
+
+
+def _hints(table: pd.DataFrame, labels: Sequence[str]) -> list[str]:
+    """What to give `load_corpus` for columns and labels that seem to be called otherwise."""
+    hints = []
+    plain = {_plain(str(name)): name for name in reversed(list(table)) if name not in _OURS}
+    columns = {
+        ours: next(plain[alias] for alias in aliases if alias in plain)
+        for ours, aliases in _ALIASES.items()
+        if ours not in table and plain.keys() & set(aliases)
+    }
+    if columns.keys() & set(_REQUIRED):
+        hints.append(f"Perhaps load_corpus should be given columns={columns}")
     if "label" in table:
-        unknown = table["label"][~table["label"].isin(labels)]
-        faults += [(row, f"row {row} has the label {value!r}") for row, value in unknown.items()]
-    if "item_id" in table:
-        repeated = table["item_id"][table["item_id"].duplicated()]
-        faults += [(row, f"row {row} repeats the item_id {value!r}") for row, value in repeated.items()]
-    return [text for _, text in sorted(faults)]
+        values = table["label"].dropna().map(as_text)
+        found = values[~values.isin([*labels, ""])].value_counts()
+        if len(found) and set(found.index) <= set(TWO_WAY):
+            hints.append(f"Perhaps load_corpus should be given labels={TWO_WAY}")
+        elif len(found):
+            meanings = ", ".join(f"{value!r}: {_meaning(value, labels)}" for value in found.index[:8])
+            more = ", ..." if len(found) > 8 else ""
+            hints.append(f"Perhaps load_corpus should be given labels={{{meanings}{more}}}; None leaves rows out")
+    return hints
+
+
+def _meaning(value: str, labels: Sequence[str]) -> str:
+    if value.strip() in ("-", "-1"):  # SNLI's mark, and that of `datasets`, for a pair without gold label
+        return "None"
+    known = {_plain(label): label for label in labels}
+    initials = [label for label in labels if _plain(value) and _plain(label)[:1] == _plain(value)]
+    near = get_close_matches(_plain(value), known, n=1, cutoff=0.8)
+    if len(initials) == 1:
+        return repr(initials[0])
+    return repr(known[near[0]]) if near else "'...'"
+
+
+def _plain(name: str) -> str:
+    return "".join(filter(str.isalnum, name.casefold()))
+
+
+# the common form
 
 
 def to_dataset(table: pd.DataFrame, labels: Sequence[str] = LABELS, source: str = "the table") -> Dataset:
     """The table as a corpus, after `validate`: label a ClassLabel in this order, the other columns kept."""
+    return _encoded(validate(table, source, labels), labels)
+
+
+def _encoded(table: pd.DataFrame, labels: Sequence[str]) -> Dataset:
     from datasets import ClassLabel, Dataset, Features, Value
 
-    table = validate(table, source, labels)
     codes = table["label"].map({label: code for code, label in enumerate(labels)}).astype("int64")
-    texts = {name: table[name].astype(str) for name in ("item_id", "premise", "hypothesis")}
-    table = table.assign(**texts, label=codes)
+    table = table.assign(item_id=table["item_id"].astype(str), label=codes)
     kinds = {"i": "int64", "f": "float64", "b": "bool"}
     features = Features({name: Value(kinds.get(table[name].dtype.kind, "string")) for name in table})
     features["label"] = ClassLabel(names=list(labels))
@@ -106,7 +289,7 @@ def to_dataset(table: pd.DataFrame, labels: Sequence[str] = LABELS, source: str 
 def without(corpus: Dataset, item_ids: Collection[str]) -> Dataset:
     """The corpus without these items; ids that it does not hold are ignored."""
     excluded = set(item_ids)
-    return corpus.select([i for i, item_id in enumerate(corpus["item_id"]) if item_id not in excluded])
+    return corpus.select([i for i, item_id in enumerate(corpus["item_id"][:]) if item_id not in excluded])
 
 
 def overlap(corpus: Dataset, other: Dataset) -> list[str]:
@@ -116,155 +299,12 @@ def overlap(corpus: Dataset, other: Dataset) -> list[str]:
     """
 
     def pairs(data: Dataset) -> Iterator[tuple[str, str]]:
-        for premise, hypothesis in zip(data["premise"], data["hypothesis"], strict=True):
-            yield " ".join(premise.casefold().split()), " ".join(hypothesis.casefold().split())
+        return zip(map(folded, data["premise"][:]), map(folded, data["hypothesis"][:]), strict=True)
 
     known = set(pairs(other))
-    return [item_id for item_id, pair in zip(corpus["item_id"], pairs(corpus), strict=True) if pair in known]
+    return [item_id for item_id, pair in zip(corpus["item_id"][:], pairs(corpus), strict=True) if pair in known]
 
 
-def scale_name(stratum: str, label: str) -> str:
-    """The published name of a group of items: ("G5", "entailment") -> "5GS-E"."""
-    return f"{stratum[1:]}GS-{label[0].upper()}"
-
-
-# corpora by name
-
-
-def _scenes(split: str) -> pd.DataFrame:
-    return read_table(data_dir() / "scenes" / f"{split}.parquet")
-
-
-def _probes(_: str) -> pd.DataFrame:
-    return _grouped(read_table(data_dir() / "probes" / "probes.csv"))
-
-
-def _snli(split: str) -> pd.DataFrame:
-    if split == "train":
-        return _cat_pairs("snli/cat_snli_train.csv", "cat-train")
-    if split == "train_extra":
-        return _cat_pairs("snli/cat_snli_test.csv", "cat-extra")
-    part = {"validation": "dev", "test": "test"}[split]
-    with gzip.open(fetch(f"snli/snli_1.0_{part}.jsonl.gz"), "rb") as lines:
-        return _pairs_table(_snli_pairs(lines))
-
-
-def _snli_full(_: str) -> pd.DataFrame:
-    held_out = set(_lalor_items()["item_id"])
-    return _pairs_table(pair for pair in _snli_train_pairs() if pair[0] not in held_out)
-
-
-def _chaosnli(_: str) -> pd.DataFrame:
-    rows = []
-    for line in read_text(fetch("chaosnli/chaosNLI_snli.jsonl")).splitlines():
-        record = json.loads(line)
-        counts = record["label_count"]  # in the order entailment, neutral, contradiction
-        row = {"item_id": record["uid"]}
-        row |= {name: record["example"][name] for name in ("premise", "hypothesis")}
-        row |= {"label": _INITIALS[record["old_label"]], "majority": _INITIALS[record["majority_label"]]}
-        row |= {f"p_{label}": count / sum(counts) for label, count in zip(LABELS, counts, strict=True)}
-        rows.append(row | {"n_responses": sum(counts)})
-    return pd.DataFrame(rows)
-
-
-def _lalor2016(_: str) -> pd.DataFrame:
-    items = _lalor_items()
-    wanted = set(items["item_id"])
-    pairs = _pairs_table(pair for pair in _snli_train_pairs() if pair[0] in wanted).drop(columns="label")
-    missing = items["item_id"][~items["item_id"].isin(pairs["item_id"])]
-    if len(missing):
-        problems = [f"no sentence pair {item_id}" for item_id in missing]
-        raise one_message(fetch(_SNLI_ZIP), problems, "The full SNLI 1.0 has all 180: download its zip again")
-    return items.merge(pairs, on="item_id", validate="one_to_one")
-
-
-_Pair = tuple[str, str, str, str]  # item_id, premise, hypothesis, label
-
-
-def _pairs_table(pairs: Iterable[_Pair]) -> pd.DataFrame:
-    return pd.DataFrame(list(pairs), columns=["item_id", *_REQUIRED])
-
-
-def _cat_pairs(name: str, prefix: str) -> pd.DataFrame:
-    """A tab-separated file without header or pairIDs: code, code, premise, hypothesis."""
-    codes = {"1": "neutral", "2": "contradiction", "3": "entailment"}
-    with fetch(name).open(encoding="utf-8", newline="") as file:
-        rows = enumerate(csv.reader(file, delimiter="\t"), start=1)
-        return _pairs_table(
-            (f"{prefix}-{number:05d}", premise, hypothesis, codes[code])
-            for number, (code, _, premise, hypothesis) in rows
-            if premise.strip() and hypothesis.strip()
-        )
-
-
-def _snli_pairs(lines: Iterable[bytes]) -> Iterator[_Pair]:
-    """Pairs with two sentences and a gold label ("-" stands where no three annotators agreed)."""
-    for line in lines:
-        record = json.loads(line)
-        premise, hypothesis = record["sentence1"], record["sentence2"]
-        if record["gold_label"] != "-" and premise.strip() and hypothesis.strip():
-            yield record["pairID"], premise, hypothesis, record["gold_label"]
-
-
-def _snli_train_pairs() -> Iterator[_Pair]:
-    """The training pairs out of the zip, line by line: with its parses the member is half a gigabyte."""
-    with zipfile.ZipFile(fetch(_SNLI_ZIP)) as archive, archive.open("snli_1.0/snli_1.0_train.jsonl") as lines:
-        yield from _snli_pairs(lines)
-
-
-def _lalor_items() -> pd.DataFrame:
-    """The 180 items of the published scales: item_id, label, stratum, group, position; no sentences."""
-    archive = zipfile.Path(fetch("lalor2016/data_emnlp2016.zip"))
-    rows = []
-    for stratum in ("G5", "G4"):
-        for line in read_text(archive / f"group_{stratum[1]}.txt").splitlines():
-            rows.append((*line.split(), stratum))
-    return _grouped(pd.DataFrame(rows, columns=["item_id", "label", "stratum"]))
-
-
-def _grouped(items: pd.DataFrame) -> pd.DataFrame:
-    """Items with their scale's name, and their place from 1 within it: the published lists count items so."""
-    names = [scale_name(s, label) for s, label in zip(items["stratum"], items["label"], strict=True)]
-    items = items.assign(group=names)
-    return items.assign(position=items.groupby("group").cumcount() + 1)
-
-
-_READERS: dict[str, tuple[tuple[str, ...], Callable[[str], pd.DataFrame]]] = {  # name: (splits, reader)
-    "scenes": (("train", "validation", "test"), _scenes),
-    "probes": (("test",), _probes),
-    "snli": (("train", "train_extra", "validation", "test"), _snli),
-    "snli-full": (("train",), _snli_full),
-    "chaosnli": (("test",), _chaosnli),
-    "lalor2016": (("test",), _lalor2016),
-}
-
-
-def load_corpus(source: str | Path, split: str | None = None) -> Dataset:
-    """A corpus by name, or the user's own .csv, .tsv, .jsonl or .parquet file (which has no splits).
-
-    ``scenes``: train, validation, test. Embedded and generated; column phenomenon.
-    ``probes``: 180 embedded items for two simulated crowds; columns stratum, group, position, difficulty, ...
-    ``snli``: train (18,000 pairs), train_extra (2,000), validation and test. The first two have no pairIDs
-    and may hold pairs of lalor2016: find them with `overlap`.
-    ``snli-full``: train without the 180 pairs of lalor2016.
-    ``chaosnli``: 1,514 pairs of SNLI dev; label is the original gold, columns majority, p_entailment,
-    p_neutral, p_contradiction and n_responses are those of 100 new annotators (Nie et al., 2020).
-    ``lalor2016``: 180 items of the published scales (Lalor et al., 2016); columns stratum, group, position.
-
-    SNLI (Bowman et al., 2015) is without the pairs that have no gold label. `split` may be left out where
-    there is one. InputError: an unknown name or split, data that cannot be had (`fetch`) or is not a corpus
-    (`validate`).
-    """
-    name = str(source)
-    if name in _READERS:
-        splits, read = _READERS[name]
-        split = splits[0] if split is None and len(splits) == 1 else split
-        if split not in splits:
-            raise InputError(f"corpus {name!r} has no split {split!r}; its splits: {', '.join(splits)}")
-        return to_dataset(read(split), source=f"{name}, {split}")
-    if not Path(source).suffix and not Path(source).exists():
-        known = ", ".join(_READERS)
-        raise InputError(f"no corpus is called {name!r}; there are {known}, or give the path of a file")
-    if split is not None:
-        raise InputError(f"{name}: a file has no split {split!r}; leave it out, or name the split's own file")
-    return to_dataset(read_table(source), source=name)
+def folded(text: str) -> str:
+    """The text without what case and spacing tell: sentences that differ by these only are the same."""
+    return " ".join(text.casefold().split())

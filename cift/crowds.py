@@ -1,15 +1,17 @@
-"""Crowd responses: read and check them, score them against gold labels, describe agreement.
+"""Crowd responses: read and check them, score them against gold labels, count labels.
 
-Responses are a wide table of labels: one row a respondent, one column an item, missing cells allowed.
+Responses are a wide table of labels: one row a respondent, one column an item, missing cells allowed. Long answers, one
+row an answer, are the form for a crowd of whom each member answers few items. Wide answers that are already scored are
+read by `cift.tables.read_scored`.
 """
 
 from __future__ import annotations
 
 import warnings
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,9 +19,10 @@ import pandas as pd
 from cift.corpora import LABELS, data_dir, load_corpus, scale_name
 from cift.errors import InputError
 from cift.fetch import fetch
-from cift.files import delimiter_of, one_message, parse_csv, read_text
+from cift.files import delimiter_of, one_message, parse_csv, read_table, read_text
 
 _MISSING = ("", "na", "nan")
+_ANSWER = ("respondent", "item_id", "answer")
 
 
 class Stratum(NamedTuple):
@@ -67,9 +70,147 @@ def read_responses(
             "The first column holds the respondents' ids, each other column an item's answers; an answer is "
             f"one of {', '.join(labels)} or its initial, or empty where it is missing"
         )
+        if {"item_id", "answer"} & set(table):
+            remedy += ". A file with a row an answer is read by crowds.read_answers"
         raise one_message(path, problems, remedy)
     responses = cells.set_axis(pd.Index(table.iloc[:, 0].str.strip(), name="respondent"), axis=0)
     return _with_answers(responses, path)
+
+
+def read_answers(
+    path: str | Path,
+    labels: Sequence[str] | Mapping[Any, Any] = LABELS,
+    items: Sequence[str] | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> pd.DataFrame:
+    """Long answers from a .csv, .tsv, .jsonl or .parquet file with one row an answer.
+
+    labels: what an answer may be, written as for `read_responses`; or what each value of the file means:
+        {"1": "entailment", "0": "not_entailment"}. {"1": 1.0, "0": 0.0} reads answers that are already scored.
+    items: the items that may be answered. columns: our names of columns to the file's: {"respondent": "worker"}.
+
+    Returns
+    -------
+    DataFrame
+        Columns respondent, item_id, answer, and what else the file has, as text; order and seconds are numbers, NaN
+        where empty. Rows without an answer are left out, with a UserWarning that counts them.
+
+    Raises
+    ------
+    InputError
+        One message with all of: a column that is missing or would be there twice, no answers, an empty respondent or
+        item_id, an unknown answer, an item that is not in `items` (if given), a respondent who answers an item twice,
+        an order or seconds that is no number.
+    """
+    path = Path(path)
+    table = _with_our_names(_read_long(path), columns or {}, path)
+    for name in _ANSWER:
+        table[name] = table[name].str.strip()
+    meanings = _meanings(table["answer"].unique(), labels)
+    problems = _answer_problems(table, meanings, items)
+    for name in table.columns.intersection(["order", "seconds"]):
+        numbers = pd.to_numeric(table[name], errors="coerce").where(lambda found: np.isfinite(found))
+        wrong = table.loc[numbers.isna() & (table[name].str.strip() != ""), name]
+        problems += [(row, f"row {row} has the {name} {text!r}") for row, text in wrong.items()]
+        table[name] = numbers
+    if problems:
+        known = ", ".join(map(str, labels))
+        remedy = f"Give each row a respondent, an item_id and an answer, one of {known}, or empty where it is missing"
+        raise one_message(path, [text for _, text in sorted(problems)], remedy)
+    given = table["answer"].map(meanings).astype(object)
+    absent = int(given.isna().sum())
+    if absent == len(table):
+        raise InputError(f"{path}: no respondent answered anything; give at least one answer")
+    if absent:
+        warnings.warn(f"{path}: left out {absent} of {len(table)} rows, which hold no answer", stacklevel=2)
+    others = [name for name in table if name not in _ANSWER]
+    return table.assign(answer=given)[[*_ANSWER, *others]][given.notna()].reset_index(drop=True)
+
+
+def _read_long(path: Path) -> pd.DataFrame:
+    if path.suffix.lower() not in (".csv", ".tsv"):
+        return read_table(path)
+    text = read_text(path)
+    return parse_csv(text, path, delimiter_of(text)).rename(columns=str.strip)
+
+
+def _with_our_names(table: pd.DataFrame, columns: Mapping[str, str], path: Path) -> pd.DataFrame:
+    theirs = {name: columns.get(name, name) for name in (*_ANSWER, *columns)}
+    renamed = table.rename(columns={other: name for name, other in theirs.items()})
+    problems = [
+        f"there is no column {other!r}" + f" for {name}" * (other != name)
+        for name, other in theirs.items()
+        if other not in table or name not in renamed  # named for two
+    ]
+    table = renamed
+    problems += [f"two columns are {name!r}" for name in table.columns[table.columns.duplicated()].unique()]
+    if table.empty:
+        problems.append("there are no answers")
+    if problems:
+        remedy = (
+            'Name the columns in columns={"respondent": ..., "item_id": ..., "answer": ...}. A file with a row a '
+            "respondent and a column an item is read by crowds.read_responses"
+        )
+        raise one_message(path, problems, remedy)
+    return table
+
+
+def _meanings(cells: Iterable[str], labels: Sequence[str] | Mapping[Any, Any]) -> dict[str, Any]:
+    """Of each cell that can be read: the label it means, None where it is missing."""
+    if isinstance(labels, Mapping):
+        absent = {cell: None for cell in cells if cell.lower() in _MISSING}
+        return absent | {str(value): label for value, label in labels.items()}
+    known = _spellings(labels)
+    return {cell: known[cell.lower()] for cell in cells if cell.lower() in known}
+
+
+def _answer_problems(
+    table: pd.DataFrame, meanings: Mapping[str, Any], items: Sequence[str] | None
+) -> list[tuple[int, str]]:
+    problems = []
+    for name in ("respondent", "item_id"):
+        problems += [(row, f"row {row} has an empty {name}") for row in table.index[table[name] == ""]]
+    unknown = table["answer"][~table["answer"].isin(list(meanings))]
+    problems += [(row, f"row {row} has the answer {answer!r}") for row, answer in unknown.items()]
+    if items is not None:
+        strange = table["item_id"][~table["item_id"].isin([*items, ""])]
+        more = f"which is not one of the {len(items)} items expected"
+        problems += [(row, f"row {row} has the item {item!r}, {more}") for row, item in strange.items()]
+    answered = table[table["answer"].map(meanings).notna()]
+    pair = ["respondent", "item_id"]
+    twice = answered[answered.duplicated(pair, keep=False)]
+    first = twice.assign(row=twice.index).groupby(pair)["row"].transform("first")
+    problems += [
+        (row, f"row {row} repeats {respondent!r} on {item!r}, in row {first[row]} before")
+        for row, respondent, item in twice[pair].itertuples()
+        if row != first[row]
+    ]
+    return problems
+
+
+def to_wide(answers: pd.DataFrame) -> pd.DataFrame:
+    """Long answers as respondents x items, cells the answers or None, both in the order of first appearance.
+
+    The table takes 8 bytes a cell, answered or not: 0.8 GB for 10,000 people and 10,000 items. InputError: a respondent
+    who answers an item twice.
+    """
+    twice = answers[answers.duplicated(["respondent", "item_id"])]
+    if len(twice):
+        problems = [f"{who!r} answers {item!r} twice" for who, item in twice[["respondent", "item_id"]].to_numpy()]
+        raise one_message("answers", problems, "Keep one answer of each respondent to each item")
+    rows, respondents = pd.factorize(answers["respondent"])
+    columns, items = pd.factorize(answers["item_id"])
+    cells = np.full((len(respondents), len(items)), None, dtype=object)
+    cells[rows, columns] = answers["answer"].where(answers["answer"].notna(), None)
+    return pd.DataFrame(cells, pd.Index(respondents, name="respondent"), pd.Index(items, name="item_id"))
+
+
+def to_long(responses: pd.DataFrame) -> pd.DataFrame:
+    """Responses as long answers, columns respondent, item_id, answer; missing cells have no row."""
+    given = responses.notna().to_numpy()
+    rows, columns = given.nonzero()
+    cells = responses.to_numpy()[given]
+    return pd.DataFrame(dict(zip(_ANSWER, (responses.index[rows], responses.columns[columns], cells), strict=True)))
 
 
 def _spellings(labels: Sequence[str]) -> dict[str, str | None]:
@@ -153,21 +294,35 @@ def read_gold(path: str | Path | zipfile.Path, labels: Sequence[str] | None = LA
 
 
 def load_crowd(name: str) -> dict[str, Stratum]:
-    """A crowd's strata, "G5" (all five first annotators agreed on an item's label) and "G4" (four of five).
+    """A crowd's strata by name: items that one group of people answered, with their gold labels.
 
     ``probes``: the embedded simulated crowd. ``lalor2016``: 983 and 976 people on 90 items each (Lalor, Wu
-    and Yu, 2016). Both have the same files: irt_file_{5,4}.csv and group_{5,4}.txt.
+    and Yu, 2016). Both have the strata "G5" (all five first annotators agreed on an item's label) and "G4" (four of
+    five), in the same files: irt_file_{5,4}.csv and group_{5,4}.txt.
+    ``snow2008``: 164 people, 10 of whom answered each of the 800 items of the RTE-1 test set, entailment or
+    not_entailment (Snow, O'Connor, Jurafsky and Ng, 2008); one stratum, "RTE-1". item_id is the pair's id there.
 
     InputError: an unknown name, or data that cannot be had (`cift.fetch.fetch`).
     """
-    folder: Path | zipfile.Path
     if name == "probes":
-        folder = data_dir() / "probes"
-    elif name == "lalor2016":
-        folder = zipfile.Path(fetch("lalor2016/data_emnlp2016.zip"))
-    else:
-        raise InputError(f"no crowd is called {name!r}; there are probes and lalor2016")
+        return _strata(data_dir() / "probes")
+    if name == "lalor2016":
+        return _strata(zipfile.Path(fetch("lalor2016/data_emnlp2016.zip")))
+    if name == "snow2008":
+        return {"RTE-1": _snow2008()}
+    raise InputError(f"no crowd is called {name!r}; there are probes, lalor2016 and snow2008")
+
+
+def _strata(folder: Path | zipfile.Path) -> dict[str, Stratum]:
     return {f"G{n}": _stratum(folder, n) for n in (5, 4)}
+
+
+def _snow2008() -> Stratum:
+    labels = {"1": "entailment", "0": "not_entailment"}
+    columns = {"respondent": "!amt_worker_ids", "item_id": "orig_id", "answer": "response"}
+    answers = read_answers(fetch("snow2008/rte.standardized.tsv"), labels, columns=columns)
+    gold = answers.groupby("item_id", sort=False)["gold"].first().map(labels).rename("label")
+    return Stratum(to_wide(answers), gold)
 
 
 def _stratum(folder: Path | zipfile.Path, number: int) -> Stratum:
@@ -186,7 +341,7 @@ def load_model_crowd() -> pd.DataFrame:
     return scored.set_axis(pd.Index(item_ids, name="item_id"), axis=1).rename_axis("respondent")
 
 
-# scores and agreement
+# scores and counts
 
 
 def score(responses: pd.DataFrame, gold: pd.Series) -> pd.DataFrame:
@@ -202,53 +357,37 @@ def score(responses: pd.DataFrame, gold: pd.Series) -> pd.DataFrame:
     return right.where(responses.notna())
 
 
+def label_counts(responses: pd.DataFrame, labels: Sequence[str] | None = LABELS) -> pd.DataFrame:
+    """How many respondents gave each item each label: items x labels; None: the labels that occur, sorted.
+
+    InputError: an answer that is none of `labels`.
+    """
+    found = sorted(pd.unique(responses.to_numpy()[responses.notna().to_numpy()]))
+    labels = found if labels is None else list(labels)
+    problems = [f"the answer {label!r} occurs" for label in found if label not in labels]
+    if problems:
+        raise one_message("responses", problems, f"The labels are {', '.join(labels)}")
+    counts = {label: responses.eq(label).sum() for label in labels}
+    return pd.DataFrame(counts, index=responses.columns, columns=labels).rename_axis("item_id")
+
+
 def label_distributions(responses: pd.DataFrame, labels: Sequence[str] = LABELS) -> pd.DataFrame:
     """Share of each label among an item's answers: items x (labels, n_responses); NaN where nobody answered.
 
     InputError: an answer that is none of `labels`.
     """
-    counts = _counts(responses)
-    unknown = [str(label) for label in counts.columns if label not in labels]
-    if unknown:
-        problems = [f"the answer {label!r} occurs" for label in unknown]
-        raise one_message("responses", problems, f"The labels are {', '.join(labels)}")
-    counts = counts.reindex(columns=list(labels), fill_value=0)
+    counts = label_counts(responses, labels)
     n = counts.sum(axis=1)
     return counts.div(n.where(n > 0), axis=0).assign(n_responses=n)
 
 
 def consensus(responses: pd.DataFrame) -> pd.Series:
     """The label most people gave, item_id -> label; None where labels tie for first, or nobody answered."""
-    counts = _counts(responses)
+    counts = label_counts(responses, None)
     top = counts.eq(counts.max(axis=1), axis=0)
     return counts.idxmax(axis=1).where(top.sum(axis=1) == 1, None).rename("label")
-
-
-def fleiss_kappa(responses: pd.DataFrame) -> float:
-    """Agreement between respondents beyond chance, at most 1 (Fleiss, 1971, Psychological Bulletin 76, 378).
-
-    With n_ij people giving item i the label j and n_i = sum_j n_ij (which differs between items where answers
-    are missing), agreement on an item is P_i = sum_j n_ij (n_ij - 1) / (n_i (n_i - 1)), and chance is
-    P_e = sum_j p_j^2 with p_j the share of label j among all answers: kappa = (mean P_i - P_e) / (1 - P_e).
-    Items with fewer than two answers are left out. NaN where no item is left, or all answers are the same.
-    """
-    counts = _counts(responses).to_numpy(float)
-    counts = counts[counts.sum(axis=1) >= 2]
-    if not len(counts):
-        return float("nan")
-    n = counts.sum(axis=1)
-    observed = np.mean((counts * (counts - 1)).sum(axis=1) / (n * (n - 1)))
-    expected = np.sum((counts.sum(axis=0) / n.sum()) ** 2)
-    return float((observed - expected) / (1 - expected)) if expected < 1 else float("nan")
 
 
 def groups(gold: pd.Series, stratum: str) -> dict[str, list[str]]:
     """A stratum's items by scale, name -> item ids in the order of `gold`: "G5" gives 5GS-E, 5GS-N, 5GS-C."""
     return {scale_name(stratum, label): gold.index[gold == label].tolist() for label in LABELS if (gold == label).any()}
-
-
-def _counts(responses: pd.DataFrame) -> pd.DataFrame:
-    """How many respondents gave each item each label: items x the labels that occur."""
-    found = sorted(pd.unique(responses.to_numpy()[responses.notna().to_numpy()]))
-    counts = {label: responses.eq(label).sum() for label in found}
-    return pd.DataFrame(counts, index=responses.columns).rename_axis("item_id")

@@ -11,7 +11,8 @@ from cift import __version__
 
 PACKAGES = (
     "torch", "transformers", "datasets", "accelerate", "peft", "numpy", "scipy", "pandas", "scikit-learn",
-    "py-irt", "pooch", "matplotlib", "seaborn", "papermill", "jupytext", "jupyterlab", "nbval",
+    "py-irt", "crowd-kit", "krippendorff", "cleanlab", "datasketch", "ftfy", "pooch", "matplotlib", "seaborn",
+    "papermill", "jupytext", "jupyterlab", "nbval",
 )  # fmt: skip
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from scipy.spatial.distance import jensenshannon
@@ -9,6 +12,26 @@ from scipy.special import softmax
 from scipy.stats import t
 
 from cift.errors import InputError
+
+
+def wilson(right: Any, n: Any) -> tuple[Any, Any]:
+    """95 % interval of a share (Wilson, 1927, JASA 22, 209): numbers or arrays; `right` may hold halves.
+
+    NaN where n is 0.
+    """
+    z2 = 1.959963984540054**2
+    right, n = np.asarray(right, float), np.asarray(n, float)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        middle = (right + z2 / 2) / (n + z2)
+        half = np.sqrt(z2 * (right * (n - right) / n + z2 / 4)) / (n + z2)
+        return np.where(n > 0, middle - half, np.nan)[()], np.where(n > 0, middle + half, np.nan)[()]
+
+
+def proportion(hits: Sequence[bool] | np.ndarray | pd.Series) -> dict[str, float]:
+    """n, the share of hits (any sequence of true and false), and its 95 % Wilson interval: n, share, low, high."""
+    k, n = int(np.sum(hits)), len(hits)
+    low, high = wilson(k, n)
+    return {"n": n, "share": k / n, "low": low, "high": high}
 
 
 def accuracy(predictions: pd.DataFrame) -> float:

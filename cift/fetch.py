@@ -7,18 +7,26 @@ from, its hash is checked before its path is handed out.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
+from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
 from cift.errors import InputError
+from cift.privacy import pseudonymise
+
+Transform = Callable[[bytes], bytes]
 
 
 class Source(NamedTuple):
-    """One public file. `hash` is "sha256:<hex>" or "sha1:<hex>"; `bytes` is None if the size is unknown."""
+    """One public file. `hash` is "sha256:<hex>" or "sha1:<hex>"; `bytes` is None if the size is unknown.
+
+    transform: what a download goes through, in memory, before it is kept. `hash` and `bytes` are those of the result.
+    """
 
     dataset: str
     file: str
@@ -27,11 +35,23 @@ class Source(NamedTuple):
     bytes: int | None
     licence: str
     citation: str
+    transform: Transform | None = None
 
     @property
     def name(self) -> str:
         """The registry's key, "dataset/file"."""
         return f"{self.dataset}/{self.file}"
+
+
+def _without_worker_ids(content: bytes) -> bytes:
+    """Snow et al.'s tab-separated answers with the first two columns' ids, annotations and people, numbered."""
+    rows = [line.split("\t") for line in content.decode("utf-8", "replace").split("\n")]
+    answers = [row for row in rows[1:] if len(row) > 1]
+    for column, prefix, digits in ((0, "a", 4), (1, "w", 3)):
+        ids = pseudonymise((row[column] for row in answers), prefix, digits)
+        for row, name in zip(answers, ids, strict=True):
+            row[column] = name
+    return "\n".join("\t".join(row) for row in rows).encode()
 
 
 # fmt: off
@@ -59,6 +79,10 @@ _DATASETS = {  # name: (licence, citation)
         "Bowman, Angeli, Potts, Manning (2015). A large annotated corpus for learning natural language "
         "inference. EMNLP. Hard test subset: Gururangan et al. (2018). Annotation artifacts in natural "
         "language inference data. NAACL."),
+    "snow2008": (
+        "none stated; research use",
+        "Snow, O'Connor, Jurafsky, Ng (2008). Cheap and fast, but is it good? Evaluating non-expert annotations "
+        "for natural language tasks. EMNLP."),
 }
 
 # Urls name a commit wherever the host has commits, so that a file cannot change under its hash.
@@ -68,6 +92,7 @@ _CHAOS = (_GITHUB + "jsbaan/calibration-on-disagreement-data/990e81cacadac5d0268
           "data/chaosNLI_v1.0/")
 _MODELS = _GITHUB + "nyu-mll/nlu-test-sets/9b91bc46621eaa4859c899fc4f9f37bac88e6129/"
 _SICK = _GITHUB + "brmson/dataset-sts/e1d3375f5b3bc24f21aa4e46f96eb379e9fc1081/data/sts/sick2014/"
+_SNOW = _GITHUB + "edwinrobots/bayesian_combination_tutorial2/f98448e2e9a941463aa92f418eefd1f43bd5a637/"
 _SNLI = _GITHUB + "uclnlp/adversarial-nli/7222b0fd2989fff237520c401d00249262f750dc/data/snli/"
 _FILES = [  # (dataset, file, url, bytes, hash)
     ("chaosnli", "LICENSE", _GITHUB + "easonnie/ChaosNLI/f358e234ea2797d9298f7b0213bf1308b6d7756b/LICENSE",
@@ -92,6 +117,10 @@ _FILES = [  # (dataset, file, url, bytes, hash)
      57225, "sha256:5a88cfb62f8c6bd2a3cce0f2421ba2cb8c2be5ab4a800f6f01e2c64aafb7db56"),
     ("sick", "SICK_test_annotated.txt", _SICK + "SICK_test_annotated.txt",
      559979, "sha256:2b8aa806658d6fc23c6824c83776c2d4fee7556000817b5ec0f982861413b7d0"),
+    ("snow2008", "rte.standardized.tsv", _SNOW + "all_collected_data/rte.standardized.tsv",
+     157988, "sha256:b9ab37c19972f195ba25ace20c9ba3eacb8495a64ec2ed822d498a8c553d5737"),
+    ("snow2008", "rte1.tsv", _SNOW + "snow2008_mturk_data_with_orig_files_assembled_201904/rte/rte1.tsv",
+     190781, "sha256:f59dfe1ceac428c63b463b4b6df41341e22e07faac8602aa83c5e7298908a80f"),
     ("snli", "cat_snli_train.csv", _CAT + "train.csv",
      1969082, "sha256:f1bca476f3011e031e634862b2a42294a1e5bcd6187daae82b1187f529d60613"),
     ("snli", "cat_snli_test.csv", _CAT + "test.csv",
@@ -107,8 +136,12 @@ _FILES = [  # (dataset, file, url, bytes, hash)
 ]
 # fmt: on
 
+_TRANSFORMS = {"snow2008/rte.standardized.tsv": _without_worker_ids}
+
 REGISTRY: dict[str, Source] = {
-    f"{dataset}/{file}": Source(dataset, file, url, hash_, size, *_DATASETS[dataset])
+    f"{dataset}/{file}": Source(
+        dataset, file, url, hash_, size, *_DATASETS[dataset], _TRANSFORMS.get(f"{dataset}/{file}")
+    )
     for dataset, file, url, size, hash_ in _FILES
 }
 
@@ -220,14 +253,23 @@ def _download(source: Source, target: Path) -> None:
     import pooch
     import requests
 
+    original_or_copy = source.url
+    if source.transform:
+        original_or_copy = f"the copy of another cache (the ids of people at {source.url} are replaced on downloading)"
     by_hand = (
-        f"to place the file by hand, save {source.url} as {target} ({source.hash}); "
+        f"to place the file by hand, save {original_or_copy} as {target} ({source.hash}); "
         "a folder that mirrors the public data can be named in CIFT_MIRROR"
     )
     stale = ""
 
     def download_checked(url: str, output_file: str, _: object) -> None:
-        pooch.HTTPDownloader(progressbar=sys.stderr.isatty())(url, output_file, None)
+        download = pooch.HTTPDownloader(progressbar=sys.stderr.isatty())
+        if source.transform is None:
+            download(url, output_file, None)
+        else:  # the original never reaches the disk
+            original = io.BytesIO()
+            download(url, original, None)
+            Path(output_file).write_bytes(source.transform(original.getvalue()))
         fault = _fault(Path(output_file), source.hash, source.bytes)
         if fault is not None:
             raise InputError(

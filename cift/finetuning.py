@@ -87,7 +87,7 @@ def encode(corpus: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int 
 
     if not len(corpus):
         return []
-    encoded = tokenizer(list(corpus["premise"]), list(corpus["hypothesis"]), truncation=True, max_length=max_length)
+    encoded = tokenizer(corpus["premise"][:], corpus["hypothesis"][:], truncation=True, max_length=max_length)
     return [
         {name: torch.tensor(values[i]) for name, values in encoded.items()} for i in range(len(encoded["input_ids"]))
     ]
@@ -170,7 +170,7 @@ def predict(model: PreTrainedModel, rows: Sequence[Row], corpus: Dataset) -> pd.
     logits = np.empty((len(rows), len(names)))
     for indices, output, _ in forward(model, rows):
         logits[indices] = output.logits.float().cpu().numpy()
-    table = pd.DataFrame({"item_id": corpus["item_id"], "label": [names[i] for i in corpus["label"]]})
+    table = pd.DataFrame({"item_id": corpus["item_id"][:], "label": [names[i] for i in corpus["label"][:]]})
     table[[f"logit_{name}" for name in names]] = logits
     table["predicted"] = [names[i] for i in logits.argmax(1)]
     return table

@@ -36,4 +36,4 @@ LOSSES: dict[str, Callable] = {"cce": cce, "mse": mse}
 
 def one_hot(labels: np.ndarray, n_labels: int) -> np.ndarray:
     """Target probabilities, (items, n_labels), of integer labels."""
-    return np.eye(n_labels, dtype=np.float32)[np.asarray(labels)]
+    return np.eye(n_labels, dtype=np.float32)[np.asarray(labels, int)]

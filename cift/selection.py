@@ -89,7 +89,7 @@ def balance(corpus: Dataset) -> Dataset:
     A scale's items share one gold label. Left out, they leave that label half as frequent as the others, and a model
     that learns the rest mostly learns to avoid the very label that it is measured on.
     """
-    labels = np.array(corpus["label"])
+    labels = np.array(corpus["label"][:])
     by_label = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     most = max(map(len, by_label))
     return corpus.select(np.concatenate([np.resize(items, most) for items in by_label]))
@@ -198,7 +198,7 @@ def supplemental_set(items: Collection[str], corpus: Dataset, responses: pd.Data
     Raises InputError where gold and corpus disagree, for an unknown label, and where no item is left.
     """
     names = corpus.features["label"].names
-    position = {item: i for i, item in enumerate(corpus["item_id"])}
+    position = {item: i for i, item in enumerate(corpus["item_id"][:])}
     crowd = responses[[item for item in items if item in responses]]
     shares = label_distributions(crowd, names)
     answered = crowd.loc[:, crowd.notna().any()]

@@ -8,11 +8,15 @@ in which the gold label has slope a and intercept -a b, and the two wrong labels
 intercepts log s and log(1 - s): s is the share of the more tempting one among wrong answers. The gold
 label then has probability sigmoid(a (theta - b)), a 2PL exactly, so the a and b below are the truth that a
 calibration of the scored answers should find.
+
+And, for any items with gold labels, a simulated sparse crowd of respondents of known kinds (`sparse_answers`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,7 +24,7 @@ from scipy.optimize import brentq
 from scipy.special import expit, roots_hermitenorm, softmax
 
 from cift.corpora import LABELS, data_dir, scale_name
-from cift.files import read_table, write_text
+from cift.files import one_message, read_table, write_text
 
 SEED = 2016
 RESPONDENTS = 1000
@@ -96,6 +100,146 @@ def write_crowd(folder: Path | None = None, seed: int = SEED) -> None:
         abilities.append(pd.DataFrame({"stratum": f"G{number}", "theta": theta}, index=answers.index))
     write_text(folder / "truth_items.csv", truth.to_csv(lineterminator="\n"))
     write_text(folder / "truth_respondents.csv", pd.concat(abilities).to_csv(lineterminator="\n"))
+
+
+# a sparse crowd of known kinds
+
+
+class Kind(NamedTuple):
+    """How one kind of simulated respondent answers; `sparse_answers` says how these are used."""
+
+    skill: float  # log-odds of the gold label on an item of middle difficulty, at the first answer
+    change: float  # what practice or fatigue adds to it in the long run
+    guesses: float  # share of answers given without reading
+    favourite: bool  # guesses are always one label, else any
+    seconds: float  # median of an answer
+
+
+KINDS = {
+    "careful": Kind(3.0, 0.0, 0.0, False, 25.0),
+    "average": Kind(2.0, 0.0, 0.0, False, 18.0),
+    "hasty": Kind(1.0, 0.0, 0.0, False, 8.0),
+    "learning": Kind(0.5, 2.5, 0.0, False, 20.0),
+    "tiring": Kind(2.5, -2.5, 0.0, False, 18.0),
+    "biased": Kind(2.0, 0.0, 0.3, True, 18.0),
+    "constant": Kind(0.0, 0.0, 1.0, True, 3.0),
+    "random": Kind(0.0, 0.0, 1.0, False, 3.0),
+}
+SPAMMERS = ("constant", "random")
+SHARES = {
+    "careful": 0.3, "average": 0.35, "hasty": 0.08, "learning": 0.05,
+    "tiring": 0.05, "biased": 0.05, "constant": 0.05, "random": 0.07,
+}  # fmt: skip
+
+_BATCH = 20  # items that are given out together, as on snow2008
+_TAIL = 0.65  # Pareto exponent of how much people do: ten then give .39 to .57 of all answers (snow2008: .50)
+_PACE = 40  # answers after which practice or fatigue has done 63 % of what it will do
+
+
+def sparse_answers(
+    gold: pd.Series,
+    n_respondents: int = 164,
+    answers_per_item: int = 10,
+    seed: int = SEED,
+    kinds: Mapping[str, float] = SHARES,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Simulated answers of a paid crowd to items with these gold labels, and what each respondent is.
+
+    Items go out in batches of 20; most respondents take one, a few take very many (the defaults are those of
+    snow2008). At their t-th answer to item i a respondent who reads is right with log-odds
+    skill + change (1 - exp(-(t - 1) / 40)) + ease_i + own, with ease_i and own standard normal times 1 and 0.3; wrong
+    answers fall on the other labels alike. Seconds are log-normal around the kind's median, with deviation 0.4.
+
+    Parameters
+    ----------
+    gold
+        item_id -> label, at least two labels.
+    kinds
+        Share of each kind (names in `KINDS`) among respondents; they are scaled to sum to 1.
+
+    Returns
+    -------
+    (answers, truth)
+        answers: respondent ("sim-001", ...), item_id, answer, order (from 1, a respondent's own), seconds.
+        truth: index respondent; kind, spammer, n.
+
+    Raises
+    ------
+    InputError
+        One message: an unknown kind, fewer than two labels, more answers an item than respondents, fewer batches
+        than respondents need.
+    """
+    n_batches = -(-len(gold) // _BATCH)
+    problems = [f"the kind {kind!r} is unknown" for kind in kinds if kind not in KINDS]
+    if gold.nunique() < 2:
+        problems.append("the gold labels are all the same")
+    if answers_per_item > n_respondents:
+        problems.append(f"{n_respondents} respondents cannot give an item {answers_per_item} answers")
+    if n_batches * answers_per_item < n_respondents:
+        problems.append(
+            f"{n_batches} batches x {answers_per_item} are not one batch for each of {n_respondents} respondents"
+        )
+    if problems:
+        raise one_message(
+            "sparse_answers", problems, f"Kinds are {', '.join(KINDS)}; ask for fewer respondents or more items"
+        )
+    rng = np.random.default_rng(seed)
+    share = np.array(list(kinds.values()), float)
+    names = pd.Index([f"sim-{i:03d}" for i in range(1, n_respondents + 1)], name="respondent")
+    kind = rng.permutation(np.repeat(list(kinds), _rounded(share / share.sum() * n_respondents)))
+    batches = np.array_split(rng.permutation(len(gold)), n_batches)
+    taken = _deal(_workloads(n_respondents, n_batches, answers_per_item, rng), n_batches, answers_per_item, rng)
+    labels, ease = np.unique(gold.to_numpy(str)), rng.standard_normal(len(gold))
+    parts = []
+    for person, name in enumerate(names):
+        order = [rng.permutation(batches[batch]) for batch in rng.permutation(np.flatnonzero(taken[person]))]
+        items = np.concatenate(order)
+        answers, seconds = _answer(KINDS[kind[person]], gold.to_numpy(str)[items], ease[items], labels, rng)
+        columns = {"respondent": name, "item_id": gold.index[items], "answer": answers}
+        parts.append(pd.DataFrame(columns | {"order": np.arange(1, len(items) + 1), "seconds": seconds.round(1)}))
+    table = pd.concat(parts, ignore_index=True).astype({"answer": object})
+    truth = pd.DataFrame({"kind": kind, "spammer": np.isin(kind, SPAMMERS)}, index=names)
+    return table, truth.assign(n=table.groupby("respondent").size())
+
+
+def _answer(
+    kind: Kind, gold: np.ndarray, ease: np.ndarray, labels: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    n = len(gold)
+    practice = 1 - np.exp(-np.arange(n) / _PACE)
+    right = rng.random(n) < expit(kind.skill + kind.change * practice + ease + 0.3 * rng.standard_normal())
+    other = (np.searchsorted(labels, gold) + rng.integers(1, len(labels), n)) % len(labels)
+    guess = np.full(n, rng.choice(labels)) if kind.favourite else rng.choice(labels, n)
+    answers = np.where(rng.random(n) < kind.guesses, guess, np.where(right, gold, labels[other]))
+    return answers, kind.seconds * np.exp(0.4 * rng.standard_normal(n))
+
+
+def _rounded(wanted: np.ndarray) -> np.ndarray:
+    """Whole numbers with the same sum, the largest remainders rounded up."""
+    whole = np.floor(wanted + 1e-9).astype(int)
+    more = int(round(wanted.sum())) - whole.sum()
+    whole[np.argsort(whole - wanted, kind="stable")[:more]] += 1
+    return whole
+
+
+def _workloads(people: int, batches: int, each: int, rng: np.random.Generator) -> np.ndarray:
+    """How many batches each takes: at least one, at most all, in sum `batches` x `each`, with a heavy tail."""
+    weights = rng.pareto(_TAIL, people) + 0.05
+    load = np.ones(people, int)
+    while (left := batches * each - load.sum()) > 0:
+        open_ = np.where(load < batches, weights, 0)
+        load = np.minimum(load + rng.multinomial(left, open_ / open_.sum()), batches)
+    return load
+
+
+def _deal(load: np.ndarray, batches: int, each: int, rng: np.random.Generator) -> np.ndarray:
+    """Who takes which batch (people x batches): each batch goes to those who have most still to take."""
+    left, taken = load.copy(), np.zeros((len(load), batches), bool)
+    for batch in range(batches):
+        people = np.lexsort((rng.random(len(load)), -left))[:each]
+        taken[people, batch] = True
+        left[people] -= 1
+    return taken
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from cift import crowds
+from cift.agreement import fleiss_kappa
 from cift.corpora import LABELS, load_corpus
 from cift.errors import InputError
 
@@ -130,7 +131,7 @@ def test_crowd_in_a_folder_has_the_form_of_the_published_zip(tmp_path, monkeypat
         (tmp_path / "probes" / f"irt_file_{n}.csv").write_text("userid,i1,i2\r\nu1,e,na\r\nu2,n,n\r\n")
     crowd = crowds.load_crowd("probes")
     assert list(crowd) == ["G5", "G4"] and crowd["G4"].responses.shape == (2, 2)
-    with pytest.raises(InputError, match="no crowd is called 'mturk'; there are probes and lalor2016"):
+    with pytest.raises(InputError, match="no crowd is called 'mturk'; there are probes, lalor2016 and snow2008"):
         crowds.load_crowd("mturk")
 
 
@@ -143,7 +144,87 @@ def test_embedded_crowd_answers_the_embedded_items():
         assert crowds.groups(gold, stratum).keys() == set(items["group"])
 
 
-# scores and agreement
+# long answers
+
+LONG = "respondent,item_id,answer,seconds,device\nann,i1,e,2.5,phone\nbob,i1,Neutral,,\nann,i2,C,3,phone\n"
+
+
+def test_long_answers(file):
+    table = crowds.read_answers(file(LONG))
+    assert table.columns.tolist() == ["respondent", "item_id", "answer", "seconds", "device"]
+    assert table["answer"].tolist() == [E, N, C] and table["device"].tolist() == ["phone", "", "phone"]
+    np.testing.assert_array_equal(table["seconds"], [2.5, np.nan, 3])
+
+
+@pytest.mark.parametrize("name", ["long.tsv", "long.csv", "long.jsonl", "long.parquet"])
+def test_long_answers_in_other_files(file, tmp_path, name):
+    rows = pd.DataFrame({"worker": ["a", "b"], "item": [7, 7], "said": [1, 0]})
+    path = tmp_path / name
+    if name == "long.parquet":
+        rows.to_parquet(path)
+    elif name == "long.jsonl":
+        rows.to_json(path, orient="records", lines=True)
+    else:
+        rows.to_csv(path, sep=";" if name == "long.csv" else "\t", index=False)
+    columns = {"respondent": "worker", "item_id": "item", "answer": "said"}
+    table = crowds.read_answers(path, {"1": E, "0": "not_entailment"}, columns=columns)
+    assert table.to_dict("list") == {"respondent": ["a", "b"], "item_id": ["7"] * 2, "answer": [E, "not_entailment"]}
+    scored = crowds.to_wide(crowds.read_answers(path, {1: 1.0, 0: 0.0}, columns=columns))
+    assert scored.astype(float).to_dict("list") == {"7": [1.0, 0.0]}
+
+
+def test_all_problems_of_long_answers_are_in_one_message(file):
+    rows = ["ann,i1,e,1", "ann,i9,x,2", ",i1,e,soon", "bob,,e,", "ann,i1,n,inf", "cy,i1,,1", "cy,i1,n,1"]
+    with pytest.raises(InputError) as caught:
+        crowds.read_answers(file("\n".join(["respondent,item_id,answer,order", *rows])), items=["i1"])
+    assert str(caught.value).split(": ", 1)[1].split(". ")[0].split("; ") == [
+        "row 3 has the answer 'x'",
+        "row 3 has the item 'i9', which is not one of the 1 items expected",
+        "row 4 has an empty respondent",
+        "row 4 has the order 'soon'",
+        "row 5 has an empty item_id",
+        "row 6 has the order 'inf'",
+        "row 6 repeats 'ann' on 'i1', in row 2 before",
+    ]
+    assert "entailment, neutral, contradiction" in str(caught.value)
+
+
+def test_rows_without_an_answer_are_left_out_with_a_warning(file):
+    with pytest.warns(UserWarning, match="left out 2 of 3 rows, which hold no answer"):
+        table = crowds.read_answers(file("respondent,item_id,answer\nann,i1,NA\nann,i2,\nann,i3,e\n"))
+    assert table["item_id"].tolist() == ["i3"]
+    with pytest.raises(InputError, match="no respondent answered anything"):
+        crowds.read_answers(file("respondent,item_id,answer\nann,i1,na\n"))
+
+
+def test_columns_of_long_answers(file):
+    path = file(LONG.splitlines()[0] + "\n")
+    with pytest.raises(InputError, match="no column 'worker' for respondent; there are no answers. Name the columns"):
+        crowds.read_answers(path, columns={"respondent": "worker"})
+    with pytest.raises(InputError, match="two columns are 'answer'"):
+        crowds.read_answers(file(LONG), columns={"answer": "device"})
+    with pytest.raises(InputError, match="no column 'said' for item_id"):  # one column cannot be both
+        crowds.read_answers(file("respondent,said\nann,e\n"), columns={"item_id": "said", "answer": "said"})
+    with pytest.raises(InputError, match="no column 'said' for answer"):
+        crowds.read_answers(file(LONG), columns={"answer": "said"})
+
+
+def test_the_wrong_reader_names_the_other(file):
+    with pytest.raises(InputError, match="no column 'respondent'.*crowds.read_responses"):
+        crowds.read_answers(file(CSV))
+    with pytest.raises(InputError, match="row 4 repeats the respondent 'ann'.*crowds.read_answers"):
+        crowds.read_responses(file(LONG))
+
+
+def test_wide_and_long_say_the_same(responses):
+    long = crowds.to_long(responses)
+    assert long.columns.tolist() == ["respondent", "item_id", "answer"] and len(long) == 6
+    pd.testing.assert_frame_equal(crowds.to_wide(long), responses.rename_axis(columns="item_id"))
+    with pytest.raises(InputError, match="answers: 'ann' answers 'i1' twice. Keep one"):
+        crowds.to_wide(pd.concat([long, long[:1]]))
+
+
+# scores and counts
 
 
 def test_score_leaves_missing_cells_missing(responses):
@@ -170,20 +251,9 @@ def test_consensus_has_no_label_for_ties():
     assert found[:2].tolist() == [E, N] and found[2:].isna().all()
 
 
-def test_fleiss_kappa_by_hand():
-    agree = pd.DataFrame({"i1": [E, E, E], "i2": [N, N, N]})
-    assert crowds.fleiss_kappa(agree) == 1.0
-    # P_1 = 1/3 and P_2 = 1; shares 2/5 and 3/5, so P_e = 0.52; the single answer to i3 does not count
-    mixed = pd.DataFrame({"i1": [E, E, N], "i2": [N, N, None], "i3": [C, None, None]})
-    assert crowds.fleiss_kappa(mixed) == pytest.approx((2 / 3 - 0.52) / 0.48)
-    assert np.isnan(crowds.fleiss_kappa(agree[["i1"]]))
-    assert np.isnan(crowds.fleiss_kappa(mixed[["i3"]]))
-
-
-def test_fleiss_kappa_is_zero_for_answers_by_chance():
-    rng = np.random.default_rng(0)
-    table = pd.DataFrame(rng.choice(LABELS, size=(200, 100), p=[0.5, 0.3, 0.2]))
-    assert abs(crowds.fleiss_kappa(table)) < 0.01
+def test_label_counts(responses):
+    assert crowds.label_counts(responses).loc["i1"].to_dict() == {E: 2, N: 0, C: 1}
+    assert crowds.label_counts(responses[["i2"]], None).to_dict() == {N: {"i2": 2}}
 
 
 def test_groups_keep_the_order_of_gold():
@@ -214,7 +284,7 @@ def test_published_crowd(lalor2016):
         assert responses.columns.tolist() == gold.index.tolist()
         by_label = crowds.score(responses, gold).mean().groupby(gold).mean()
         assert by_label[[C, E, N]].tolist() == pytest.approx(accuracy, abs=0.0006)
-        assert crowds.fleiss_kappa(responses) == pytest.approx(kappa, abs=0.0006)
+        assert fleiss_kappa(responses) == pytest.approx(kappa, abs=0.0006)
         scales = crowds.groups(gold, stratum)
         assert [len(items) for items in scales.values()] == [30, 30, 30]
 
@@ -236,6 +306,20 @@ def test_gold_is_not_the_majority(lalor2016):
     items = crowds.groups(gold, "G4")["4GS-C"]
     majority = crowds.consensus(responses[items])
     assert (majority != C).sum() == 13 and majority.notna().all()
+
+
+def test_rte_answers(mirror):
+    """Snow et al. (2008): 164 people, 800 items, 10 answers each; right by majority, ties by lot: .897."""
+    responses, gold = crowds.load_crowd("snow2008")["RTE-1"]
+    assert responses.shape == (164, 800) and set(responses.notna().sum()) == {10}
+    assert gold.value_counts().to_dict() == {E: 400, "not_entailment": 400}
+    assert responses.columns.tolist() == gold.index.tolist() and responses.index[0] == "w001"
+    majority = crowds.consensus(responses)
+    right = (majority == gold).mean() + majority.isna().mean() / 2
+    assert right == pytest.approx(0.897, abs=0.0006)
+    pairs = load_corpus("snow2008", "test")
+    labels = pairs.features["label"].int2str(pairs["label"][:])
+    assert gold.to_dict() == dict(zip(pairs["item_id"], labels, strict=True))
 
 
 def test_model_crowd(mirror):

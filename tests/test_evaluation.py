@@ -48,3 +48,9 @@ def test_paired_difference_pairs_by_seed_and_scale():
     assert found["high"] - found["difference"] == pytest.approx(4.3027 * 0.1 / np.sqrt(3), rel=1e-4)
     one = evaluation.paired_difference(pd.DataFrame(rows)[lambda t: t["seed"] == 2], "B", "A", "theta")
     assert one["difference"] == pytest.approx(0.2) and np.isnan(one["low"])
+
+
+def test_wilson():
+    low, high = evaluation.wilson(8, 10)
+    assert (low, high) == pytest.approx((0.4902, 0.9433), abs=1e-4)
+    assert np.isnan(evaluation.wilson(0, 0)[0]) and evaluation.wilson(np.array([0, 5]), 5)[0][0] == pytest.approx(0)

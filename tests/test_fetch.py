@@ -19,6 +19,10 @@ SIZE, HALF = len(CONTENT), CONTENT[: len(CONTENT) // 2]
 HASH = "sha256:" + sha256(CONTENT)
 # short.csv announces the whole file and hangs up half way; stub.csv is a proper answer with half of the file
 PAGES = {"/good.csv": CONTENT, "/changed.csv": CONTENT + b"x", "/short.csv": HALF, "/stub.csv": HALF}
+# made-up ids in the form of Snow et al.'s file, and what is kept of it
+WITH_IDS = b"!note\t!who\titem\tresponse\nZX81\tAMADEUP1\t7\t1\nZX80\tAMADEUP2\t7\t0\nZX79\tAMADEUP1\t8\t1\n"
+WITHOUT_IDS = b"!note\t!who\titem\tresponse\na0001\tw001\t7\t1\na0002\tw002\t7\t0\na0003\tw001\t8\t1\n"
+PAGES |= {"/ids.tsv": WITH_IDS, "/more_ids.tsv": WITH_IDS + b"ZX78\tAMADEUP3\t8\t1\n"}
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -52,8 +56,8 @@ def server(monkeypatch):
 def register(monkeypatch):
     """register(url): put the demo file into the registry, expected to hold CONTENT."""
 
-    def put(url, hash_=HASH, size=SIZE):
-        source = fetch.Source("demo", "pairs.csv", url, hash_, size, "CC0", "nobody (2026)")
+    def put(url, hash_=HASH, size=SIZE, transform=None):
+        source = fetch.Source("demo", "pairs.csv", url, hash_, size, "CC0", "nobody (2026)", transform)
         monkeypatch.setitem(fetch.REGISTRY, NAME, source)
 
     return put
@@ -104,10 +108,9 @@ def test_registry_is_complete():
 
 def test_registry_agrees_with_the_mirror(mirror):
     entries = json.loads((mirror / "MANIFEST.json").read_text())
-    # snow2008 has no loader yet: the file at its url has to be pseudonymised first
-    entries = [entry for entry in entries if entry["same_as_url"] and entry["dataset"] != "snow2008"]
     for entry in entries:
         source = fetch.REGISTRY[f"{entry['dataset']}/{entry['file']}"]
+        assert entry["same_as_url"] == (source.transform is None)
         assert (source.url, source.bytes) == (entry["url"], entry["bytes"])
         assert fetch.fetch(source.name) == mirror / source.name
     assert len(entries) == len(fetch.REGISTRY) - 1  # the zip of SNLI is not mirrored
@@ -216,6 +219,62 @@ def test_unwritable_cache(served, tmp_path, monkeypatch):
 def test_cache_folder_of_the_platform(monkeypatch):
     monkeypatch.delenv("CIFT_CACHE")
     assert fetch.cache_dir().name == "cift"
+
+
+# ids that stand for people
+
+
+@pytest.fixture
+def served_with_ids(served):
+    """served_with_ids("ids.tsv"): as `served`; the file's ids are replaced, and never seen in the cache before."""
+
+    def transform(content):
+        assert b"AMADEUP" in content
+        assert not [path for path in fetch.cache_dir().rglob("*") if path.is_file() and path.stat().st_size]
+        return fetch.REGISTRY["snow2008/rte.standardized.tsv"].transform(content)
+
+    def put(page):
+        return served(page, hash_="sha256:" + sha256(WITHOUT_IDS), size=len(WITHOUT_IDS), transform=transform)
+
+    return put
+
+
+def test_ids_are_replaced_before_anything_is_kept(served_with_ids):
+    server = served_with_ids("ids.tsv")
+    assert fetch.fetch(NAME).read_bytes() == WITHOUT_IDS
+    assert cached_files() == ["pairs.csv"]
+    assert fetch.available(NAME) and fetch.fetch(NAME) and server.requests == 1
+
+
+@pytest.mark.parametrize("page", ["more_ids.tsv", "moved.tsv"])
+def test_no_ids_stay_after_a_failure(served_with_ids, page):
+    """Nor does a file with ids that someone saved in the cache by hand: the error says what to do instead."""
+    served_with_ids(page)
+    path = fetch.cache_dir() / NAME
+    path.parent.mkdir(parents=True)
+    path.write_bytes(WITH_IDS)
+    with pytest.raises(InputError, match="save the copy of another cache .the ids of people at http") as caught:
+        fetch.fetch(NAME)
+    assert "AMADEUP" not in str(caught.value) and cached_files() == []
+
+
+def test_another_file_than_answers_is_refused(served_with_ids, monkeypatch):
+    served_with_ids("ids.tsv")
+    monkeypatch.setitem(PAGES, "/ids.tsv", b"<html>AMADEUP\xff</html>")
+    with pytest.raises(InputError, match="wrong hash"):
+        fetch.fetch(NAME)
+    assert cached_files() == []
+
+
+def test_ids_are_numbered_as_in_the_registered_file(mirror):
+    """Other ids in its place, the mirrored file comes out again, with the registry's hash."""
+    source = fetch.REGISTRY["snow2008/rte.standardized.tsv"]
+    content = (mirror / source.name).read_bytes()
+    header, *lines = content.decode().split("\n")
+    cells = [line.split("\t") for line in lines]
+    raw = [header, *("\t".join([f"note {note}", f"A{who}X", *rest]) for note, who, *rest in cells[:-1]), ""]
+    assert "sha256:" + sha256(source.transform("\n".join(raw).encode())) == source.hash
+    assert source.transform(content) == content
 
 
 # the mirror

@@ -41,3 +41,21 @@ def test_without_the_package_the_hub_copy_is_named(monkeypatch):
 def test_an_unknown_model_is_one_clear_error():
     with pytest.raises(InputError, match="model 'no-such-model': cannot be loaded .* give 'minilm', a folder"):
         models.load("no-such-model")
+
+
+def test_a_backbone_describes_itself(tiny_model):
+    found = models.describe("minilm", seconds=0.05)
+    assert found["parameters"] == 22_713_216 and found["layers"] == 6 and found["hidden_size"] == 384
+    assert found["vocabulary"] == 30_522 and not found["cased"] and found["max_length"] == 512
+    assert found["licence"] == "apache-2.0" and found["tokens_per_second"] > 100
+    tiny = models.describe(tiny_model, seconds=0.05)
+    assert tiny["layers"] == 3 and tiny["licence"] == "not stated"
+    assert tiny["tokens_per_second"] > found["tokens_per_second"]
+
+
+def test_a_licence_is_read_from_the_models_card(tiny_model, tmp_path):
+    import shutil
+
+    folder = shutil.copytree(tiny_model, tmp_path / "model")
+    (folder / "README.md").write_text("---\nlicense: mit\n---\n# A model\n")
+    assert models.describe(str(folder), seconds=0.01)["licence"] == "mit"

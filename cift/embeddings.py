@@ -1,0 +1,64 @@
+"""Sentence embeddings from a frozen encoder, and features of sentence pairs made from them.
+
+A text's embedding is the mean of the encoder's last hidden states over the text's tokens, scaled to unit length, as
+all-MiniLM-L6-v2 prescribes; the dot product of two embeddings is then their cosine similarity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from cift import models
+from cift.finetuning import forward, quiet
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+MAX_LENGTH = 256  # tokens; all-MiniLM-L6-v2 was made for texts up to this length
+
+
+def embed(texts: Sequence[str], model: str = "minilm") -> np.ndarray:
+    """Embeddings of unit length, (texts, hidden size) float32; equal texts are run through the model once.
+
+    model: "minilm", a folder or a hub id, as for `models.load`, which raises InputError when it cannot be had.
+    Texts are cut after 256 tokens.
+    """
+    import torch
+    from tqdm import tqdm
+
+    encoder, tokenizer = _encoder(model)
+    codes, distinct = pd.factorize(np.array(list(texts), dtype=object))
+    vectors = np.empty((len(distinct), encoder.config.hidden_size), dtype=np.float32)
+    if not len(distinct):
+        return vectors
+    encoded = tokenizer(list(distinct), truncation=True, max_length=MAX_LENGTH)
+    rows = [{name: torch.tensor(values[i]) for name, values in encoded.items()} for i in range(len(distinct))]
+    with tqdm(total=len(rows), desc="embed", unit="text", disable=quiet()) as bar:
+        for indices, output, mask in forward(encoder, rows):
+            weights = mask[:, :, None].float()
+            summed = (output.last_hidden_state.float() * weights).sum(1)  # the mean, but for its length
+            vectors[indices] = torch.nn.functional.normalize(summed, dim=1).cpu().numpy()
+            bar.update(len(indices))
+    return vectors[codes]
+
+
+def embed_pairs(corpus: Dataset, model: str = "minilm") -> np.ndarray:
+    """Features of the corpus's pairs, (items, 4 x hidden size) float32: u, v, |u - v| and u v, element by element.
+
+    u is the premise's embedding, v the hypothesis's (Conneau et al., 2017, InferSent).
+    """
+    both = embed([*corpus["premise"], *corpus["hypothesis"]], model)
+    u, v = both[: len(corpus)], both[len(corpus) :]
+    return np.hstack([u, v, abs(u - v), u * v])
+
+
+@lru_cache(maxsize=2)
+def _encoder(name: str) -> tuple[Any, Any]:
+    """Kept, so that one more text does not wait for the weights to be read again."""
+    classifier, tokenizer = models.load(name)
+    return classifier.base_model, tokenizer
