@@ -25,6 +25,7 @@ SMALL = 2e6  # cells: fewer are done by one thread
 FEW_ITEMS = 60  # answered by a person: below so many, standard errors take posteriors as they are, not as normal
 USUAL_SD = {"log_a": 0.4, "b": 1.0}  # between the items of a scale: as WORTH items say beside those at hand
 WORTH = 10.0
+CENTER_SD = (0.5, 2.0)  # of the scale's mean log a and mean b, around 0: with few people they would run off
 PARAMETERS = {"1pl": 2, "2pl": 2, "3pl": 3, "4pl": 4}  # of an item: a, g, logit c, logit d
 
 
@@ -187,7 +188,7 @@ class Problem:
             at = y[:, k]
             variance = torch.linalg.inv(information)[:, k, k]
             square = (2 * hyper[2 * k + 1]).exp()
-            mean = at.mean()
+            mean = at.sum() / (len(at) + square / CENTER_SD[k] ** 2)
             excess = ((at - mean) ** 2 + variance - square).sum() + WORTH * (usual**2 - square)
             change = excess / square / (((1 - variance / square) ** 2).sum() + WORTH)  # of the square, relative
             new[2 * k], new[2 * k + 1] = mean, hyper[2 * k + 1] + change.clamp(-0.5, 0.5) / 2

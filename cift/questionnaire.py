@@ -135,7 +135,7 @@ def read(answers: str | Path | Sequence[str | Path], form: str | Path) -> pd.Dat
         answer or kind; an order or seconds that are no number; an item or place that a respondent has twice; rows that
         are missing; a respondent with two different files; no files.
     """
-    asked = _form_in(Path(form))
+    asked = contents(form)
     given = [answers] if isinstance(answers, str | Path) else list(answers)
     own = Path(form).parent / "items.csv"
     paths = [path for name in given for path in _tables_in(Path(name)) if path.resolve() != own.resolve()]
@@ -227,17 +227,21 @@ def _hash(contents: Sequence[str]) -> str:
 # reading
 
 
-def _form_in(path: Path) -> dict[str, Any]:
-    """What `write` put into a form, with kinds: item_id -> kind, and expected: how many rows a respondent has."""
-    block = re.search('<script type="application/json" id="form">(.*?)</script>', read_text(path), re.DOTALL)
+def contents(form: str | Path) -> dict[str, Any]:
+    """What `write` put into a form: id, practice, items and checks as lists, parts (places in items, or None).
+
+    Besides, kinds: item_id -> practice, item or check; and expected: how many rows a respondent's file has. Raises
+    InputError for a file that is no form.
+    """
+    block = re.search('<script type="application/json" id="form">(.*?)</script>', read_text(Path(form)), re.DOTALL)
     if block is None:
-        raise InputError(f"{path}: not a questionnaire; give the form.html that questionnaire.write made")
-    form = json.loads(block[1])
-    kinds = {"practice": form["practice"], "item": form["items"], "check": form["checks"]}
-    form["kinds"] = {item["item_id"]: kind for kind, items in kinds.items() for item in items}
-    body = form["items"] if form["parts"] is None else form["parts"][0]
-    form["expected"] = len(form["practice"]) + len(body) + len(form["checks"])
-    return form
+        raise InputError(f"{form}: not a questionnaire; give the form.html that questionnaire.write made")
+    found = json.loads(block[1])
+    kinds = {"practice": found["practice"], "item": found["items"], "check": found["checks"]}
+    found["kinds"] = {item["item_id"]: kind for kind, items in kinds.items() for item in items}
+    body = found["items"] if found["parts"] is None else found["parts"][0]
+    found["expected"] = len(found["practice"]) + len(body) + len(found["checks"])
+    return found
 
 
 def _tables_in(path: Path) -> list[Path]:

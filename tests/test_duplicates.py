@@ -124,7 +124,7 @@ def test_among_real_neighbours_nothing_is_found_that_is_not_similar():
     assert found.to_dict() == {pair: value for pair, value in every.items() if value >= 0.5}
 
 
-@pytest.mark.parametrize("kind, recall", [("case", 1.0), ("typo", 0.93), ("inserted", 0.95)])
+@pytest.mark.parametrize("kind, recall", [("case", 1.0), ("typo", 0.97), ("inserted", 0.97)])
 def test_planted_copies_across_splits_are_found_and_little_else(kind, recall):
     train, rng = load_corpus("scenes", "train").select(range(3000)), random.Random(0)
     rows = train.select(rng.sample(range(3000), 150)).to_pandas()
@@ -166,10 +166,10 @@ def test_what_cannot_be_meant_is_an_input_error():
         near_duplicates({"test": corpus(BASE, "a")}, columns=("text",))
 
 
-def test_snli_has_few_leaks_and_repeats_premises(mirror):
-    report = leakage({name: load_corpus("snli", name) for name in ("train", "validation", "test")})
+def test_snli_shares_little_across_splits_and_repeats_premises_within(mirror):
+    report = leakage({name: load_corpus("snli", name) for name in ("validation", "test")})
     items, share = report["items"], report["share"]
-    assert items.loc[("train", "test"), "copy"] == 0
-    assert items.loc[("validation", "test"), "near copy"] <= 5
+    assert items.loc[("validation", "test"), "copy"] == 0 and items.loc[("validation", "test"), "near copy"] <= 5
+    assert items.loc[("validation", "test"), "same premise"] <= 10
     assert np.isclose(share.loc[("test", "test"), "same premise"], 1 - 3323 / 9824, atol=0.01)
     assert items.loc[("test", "test"), "contrast"] > 100

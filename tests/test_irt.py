@@ -173,6 +173,14 @@ def test_the_workers_of_snow_2008(mirror, model):
     assert np.corrcoef(bank.population.loc[accuracy.index, "theta"], accuracy)[0, 1] > 0.85
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_handful_of_people_who_have_nothing_in_common_get_a_finite_scale(seed):
+    answers = pd.DataFrame((np.random.default_rng(seed).random((25, 20)) < 0.85).astype(float))
+    with pytest.warns(UserWarning, match="priors"):
+        items = irt.calibrate(answers.loc[:, answers.nunique() > 1]).items
+    assert items["a"].median() > 0.12 and items["b"].abs().max() < 12  # without priors on the centres 0.03 and 56
+
+
 def test_a_slope_without_a_maximum_gets_priors():
     rng = np.random.default_rng(0)
     scored, _ = simulate(200, 6, seed=2)

@@ -11,20 +11,20 @@
 # %% [markdown]
 # # 02 Prepare data: from a messy file to a corpus that can be trusted
 #
-# **The question.** Someone sends you a file of labelled sentence pairs. What has to happen before a model may learn from
-# it, how well do the tools for it work, and what do they miss?
+# **The question.** Someone sends you a file of labelled sentence pairs. What has to happen before a model may learn
+# from it, how well do the tools for it work, and what do they miss?
 #
 # **After this notebook you can**
 #
 # - load a file with other people's column names and labels, and get one message with everything that is wrong;
 # - repair broken text, and say what a tokenizer makes of the rest, and what that costs;
-# - find duplicates, leaks between splits, gibberish, strange sentences and doubtful labels, and say how much of each
-#   a detector finds;
+# - find duplicates, leaks between splits, gibberish, strange sentences and doubtful labels, and say how much of each a
+#   detector finds;
 # - split without leaks, balance labels, augment, and test whether the labels survive;
 # - measure shortcuts and other bias, re-weight, and write a data card.
 #
-# **Time.** About 45 minutes to read; it runs in about 3 minutes on a laptop with 2 cores. **Needs:** the embedded data and
-# weights, no network. **Makes:** nothing that stays on disk.
+# **Time.** About 45 minutes to read; it runs in about 3 minutes on a laptop with 2 cores. **Needs:** the embedded data
+# and weights, no network. **Makes:** nothing that stays on disk.
 
 # %% [markdown]
 # ## Set-up
@@ -53,8 +53,24 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from cift import augmentation, bias, cards, cleaning, corpora, counterfactual, duplicates, fetch, files, finetuning
-from cift import losses, models, plots, privacy, splits, suspects, tokenization
+from cift import (
+    augmentation,
+    bias,
+    cards,
+    cleaning,
+    corpora,
+    counterfactual,
+    duplicates,
+    files,
+    finetuning,
+    losses,
+    models,
+    plots,
+    privacy,
+    splits,
+    suspects,
+    tokenization,
+)
 from cift.errors import InputError
 from cift.evaluation import proportion
 
@@ -65,9 +81,9 @@ names = scenes.features["label"].names
 scenes[0]
 
 # %% [markdown]
-# In `scenes` each **hypothesis** stands once under each label, with three premises that make it true, open and false. We
-# take whole triples, and name the columns as SNLI does (Bowman et al. 2015). The sender has also named a worker for each
-# pair, and cut the file into a training and a test set, pair by pair.
+# In `scenes` each **hypothesis** stands once under each label, with three premises that make it true, open and false.
+# We take whole triples, and name the columns as SNLI does (Bowman et al. 2015). The sender has also named a worker for
+# each pair, and cut the file into a training and a test set, pair by pair.
 
 # %%
 table = scenes.to_pandas()
@@ -92,10 +108,10 @@ planted = dict(zip(sizes, np.split(rng.permutation(sound.index)[: ends[-1]], end
 pd.DataFrame(sizes, index=["planted"])
 
 # %% [markdown]
-# These are the errors that we plant, one at most in each item, so that we can tell what was found. `writing` is broken text,
-# `foreign` are sentences from elsewhere, `long` is four premises in one, and `flipped` a wrong label, in 6 % of the pairs. Copies,
-# near copies and conflicts (a copy with another label) are added as new rows. How each is made is in the next two cells,
-# which need not be read.
+# These are the errors that we plant, one at most in each item, so that we can tell what was found. `writing` is broken
+# text, `foreign` are sentences from elsewhere, `long` is four premises in one, and `flipped` a wrong label, in 6 % of
+# the pairs. Copies, near copies and conflicts (a copy with another label) are added as new rows. How each is made is in
+# the next two cells, which need not be read.
 
 # %%
 FOREIGN = """The tenant shall pay the rent on the first day of each month.|Payment is due before the fifth of the month.
@@ -160,12 +176,12 @@ pd.concat([messy, extra]).rename_axis("pairID").to_csv(folder / "from_a_colleagu
 # %% [markdown]
 # ## 1 Load and validate
 #
-# A **corpus** here is a table with the columns `item_id`, `premise`, `hypothesis` and `label`. `load_corpus` reads CSV, TSV,
-# JSONL and Parquet and is told what the file calls these columns. It checks every cell, and refuses the file with one message
-# about all that is wrong, rather than one thing a run.
+# A **corpus** here is a table with the columns `item_id`, `premise`, `hypothesis` and `label`. `load_corpus` reads CSV,
+# TSV, JSONL and Parquet and is told what the file calls these columns. It checks every cell, and refuses the file with
+# one message about all that is wrong, rather than one thing a run.
 #
-# Besides, look at the raw file. `read_table` takes all cells as text, so that nothing is guessed ("n/a" stays "n/a", the id
-# "007" keeps its zeros), and `missing` counts empty cells and what stands in for them.
+# Besides, look at the raw file. `read_table` takes all cells as text, so that nothing is guessed ("n/a" stays "n/a",
+# the id "007" keeps its zeros), and `missing` counts empty cells and what stands in for them.
 
 
 # %%
@@ -183,12 +199,13 @@ raw = files.read_table(folder / "from_a_colleague.csv")
 cleaning.missing(raw).drop(columns="share")
 
 # %% [markdown]
-# The message ends with what to do. Spellings are a matter for the argument `labels`; "-" is how SNLI marks pairs on whose
-# label its annotators did not agree, and None leaves them out, which a warning counts. Of the `disguised` cells in the table the
-# message says nothing: "n/a" is text. But a model would learn that "n/a" is a hypothesis. (`rows` are lines of the file.)
+# The message ends with what to do. Spellings are a matter for the argument `labels`; "-" is how SNLI marks pairs on
+# whose label its annotators did not agree, and None leaves them out, which a warning counts. Of the `disguised` cells
+# in the table the message says nothing: "n/a" is text. But a model would learn that "n/a" is a hypothesis. (`rows` are
+# lines of the file.)
 #
-# Missing values need a decision; here we leave those pairs out. The sender's file stays as it is; what we change goes into a new
-# one, without the comments, and with numbers in place of the workers' ids (section 9 says why).
+# Missing values need a decision; here we leave those pairs out. The sender's file stays as it is; what we change goes
+# into a new one, without the comments, and with numbers in place of the workers' ids (section 9 says why).
 
 # %%
 needed = raw[["sentence1", "sentence2", "gold_label"]].apply(lambda column: column.str.strip())
@@ -209,18 +226,19 @@ assert (labels[respelled] == sound.loc[respelled, "gold_label"]).all()
 print(f"{len(raw)} rows in the file, {len(left_out)} left out, {len(corpus)} pairs in the corpus.")
 
 # %% [markdown]
-# **Check.** The assertions hold: the missing values are gone, nothing else is, and every spelling became the right label.
+# **Check.** The assertions hold: the missing values are gone, nothing else is, and every spelling became the right
+# label.
 #
 # A data set on the Hugging Face hub loads as `load_corpus("org/name", "train")`, public sets that this project knows as
-# `load_corpus("snli", "train")` (and `sick`, `rte`, `snow2008`, ...). The latter are downloaded once and checked against a hash;
-# `fetch.available("snli/snli_1.0.zip")` says whether a file is here already.
-
-# %% [markdown]
+# `load_corpus("snli", "train")` (and `sick`, `rte`, `snow2008`, ...). The latter are downloaded once and checked
+# against a hash; `fetch.available("snli/snli_1.0.zip")` says whether a file is here already.
+#
 # ## 2 Clean
 #
-# Cleaning repairs what was broken on the way and keeps what somebody meant. **Mojibake** is text that was written in one
-# encoding and read in another ("isnâ€™t"). **Unicode** can spell the same letter in several ways, and has characters
-# that nobody sees; for a tokenizer they are all different. Here is the idea in three steps of the standard library:
+# Cleaning repairs what was broken on the way and keeps what somebody meant. **Mojibake** is text that was written in
+# one encoding and read in another ("isnâ€™t"). **Unicode** can spell the same letter in several ways, and has
+# characters that nobody sees; for a tokenizer they are all different. Here is the idea in three steps of the standard
+# library:
 
 # %%
 text = "The cafe\u0301 isnâ€™t\u00a0  open\u200b yet."
@@ -231,8 +249,8 @@ assert by_hand == cleaning.clean_text("The cafe\u0301 isnâ€™t\u00a0  open\u
 by_hand
 
 # %% [markdown]
-# `clean_text` does this for any text, and leaves the search for mojibake to the library ftfy. `clean` treats a corpus and
-# reports how many sentences each rule changed, with the shortest of them. We demand three things: every broken
+# `clean_text` does this for any text, and leaves the search for mojibake to the library ftfy. `clean` treats a corpus
+# and reports how many sentences each rule changed, with the shortest of them. We demand three things: every broken
 # premise is again what it was; no other sentence has changed; and cleaning twice is cleaning once (it is *idempotent*),
 # so that nobody has to know whether a file has been cleaned already.
 
@@ -255,8 +273,8 @@ model, tokenizer = models.load("minilm", seed=SEED)
 tokenization.most_split(cleaned, tokenizer, n=4)
 
 # %% [markdown]
-# The words that fall into most pieces are the planted gibberish. That is no accident: a tokenizer's vocabulary is a list
-# of what is usual. Now the lengths, which decide time and memory.
+# The words that fall into most pieces are the planted gibberish. That is no accident: a tokenizer's vocabulary is a
+# list of what is usual. Now the lengths, which decide time and memory.
 
 # %%
 lengths = tokenization.token_lengths(cleaned, tokenizer)
@@ -272,17 +290,17 @@ plt.show()
 tokenization.truncation(lengths, [16, 32, 64, 128]).round(3)
 
 # %% [markdown]
-# **What to see.** Left (the vertical axis is logarithmic), most pairs have 20 to 40 tokens; the tail on the right are the
-# planted long premises. Right, all sequences of a batch must be equally long, and are filled up with padding, which costs
-# time and teaches nothing. Padding everything to 128 means about four times the work; putting pairs of similar length into one
-# batch nearly avoids it. The table says what a maximum length would cut off, unread: nothing at 128, and a third of
-# the pairs or more at 32.
+# **What to see.** Left (the vertical axis is logarithmic), most pairs have 20 to 40 tokens; the tail on the right are
+# the planted long premises. Right, all sequences of a batch must be equally long, and are filled up with padding, which
+# costs time and teaches nothing. Padding everything to 128 means about four times the work; putting pairs of similar
+# length into one batch nearly avoids it. The table says what a maximum length would cut off, unread: nothing at 128,
+# and a third of the pairs or more at 32.
 #
 # ### Lower case is a choice
 #
-# To lower-case is to throw something away ("US" and "us"), so `clean` does it only if asked (`lower=True`). It is of no use
-# for an **uncased** tokenizer, which does it anyway, and for a **cased** one it depends on what its vocabulary is made of.
-# We let one be trained on this corpus:
+# To lower-case is to throw something away ("US" and "us"), so `clean` does it only if asked (`lower=True`). It is of no
+# use for an **uncased** tokenizer, which does it anyway, and for a **cased** one it depends on what its vocabulary is
+# made of. We let one be trained on this corpus:
 
 # %%
 cased = tokenization.train_wordpiece(cleaned, vocab_size=2000)
@@ -293,16 +311,15 @@ effect = {
 pd.concat(effect).round(3)
 
 # %% [markdown]
-# **Check.** For the uncased tokenizer nothing changes, in no pair. For the cased one the ids of nearly all pairs change,
-# since every sentence begins with a capital. A pre-trained model that knows "The" has to be fed with "The": what matters
-# is not the case but that training and use are alike. `load_corpus` and `clean` leave the case alone.
-
-# %% [markdown]
+# **Check.** For the uncased tokenizer nothing changes, in no pair. For the cased one the ids of nearly all pairs
+# change, since every sentence begins with a capital. A pre-trained model that knows "The" has to be fed with "The":
+# what matters is not the case but that training and use are alike. `load_corpus` and `clean` leave the case alone.
+#
 # ## 4 Duplicates and leaks
 #
-# A pair that stands in the training and in the test set is a **leak**: a model that remembers it looks as if it understood
-# it. Copies are rarely exact, so we need a measure of similarity. The **Jaccard index** of two texts is the number of
-# character trigrams that both have, over the number that either has:
+# A pair that stands in the training and in the test set is a **leak**: a model that remembers it looks as if it
+# understood it. Copies are rarely exact, so we need a measure of similarity. The **Jaccard index** of two texts is the
+# number of character trigrams that both have, over the number that either has:
 
 
 # %%
@@ -319,11 +336,11 @@ original, changed = (now[name].casefold() for name in (item, f"{item}-near"))
 print(original, changed, f"similarity {jaccard(original, changed):.2f}", sep="\n")
 
 # %% [markdown]
-# Comparing all pairs of items takes a time that grows with the square of their number: a million items would take
-# days. **MinHash** (Broder 1997) makes a short signature of each text such that similar texts share parts of it with
-# high probability; only those are compared. `near_duplicates` asks for both sentences to be similar. What it finds is one
-# of four kinds, because in NLI likeness alone is no error: if the label differs, it is a *contrast*, which shows
-# what the small difference means, or, with the same words, a *conflict*.
+# Comparing all pairs of items takes a time that grows with the square of their number: a million items would take days.
+# **MinHash** (Broder 1997) makes a short signature of each text such that similar texts share parts of it with high
+# probability; only those are compared. `near_duplicates` asks for both sentences to be similar. What it finds is one of
+# four kinds, because in NLI likeness alone is no error: if the label differs, it is a *contrast*, which shows what the
+# small difference means, or, with the same words, a *conflict*.
 
 # %%
 twins = duplicates.near_duplicates(cleaned, threshold=0.7, seed=SEED)
@@ -338,14 +355,14 @@ for kind, items in added.items():
 pd.DataFrame(rows).T.round(2)
 
 # %% [markdown]
-# **Check.** **Precision** is the share of what was found that was planted, **recall** the share of what was planted that was
-# found; `of` is what each is a share of, `low` the lower end of its 95 % interval (a perfect score on a few dozen items still
-# leaves room for less). Copies and conflicts are all found, near copies nearly all. Some near copies are not ours: the grammar says
-# similar things twice, or a flipped label has made two of its contrasts agree. The contrasts stay. They are made on purpose, and a corpus
-# without minimal pairs would be easier, not better.
+# **Check.** **Precision** is the share of what was found that was planted, **recall** the share of what was planted
+# that was found; `of` is what each is a share of, `low` the lower end of its 95 % interval (a perfect score on a few
+# dozen items still leaves room for less). Copies and conflicts are all found, near copies nearly all. Some near copies
+# are not ours: the grammar says similar things twice, or a flipped label has made two of its contrasts agree. The
+# contrasts stay. They are made on purpose, and a corpus without minimal pairs would be easier, not better.
 #
-# Now the sender's two sets. We also drop the later one of copies and near copies, and *both* sides of a conflict, since one
-# of its labels is wrong and we do not know which.
+# Now the sender's two sets. We also drop the later one of copies and near copies, and *both* sides of a conflict, since
+# one of its labels is wrong and we do not know which.
 
 # %%
 whose = np.array(cleaned["set"])
@@ -357,19 +374,18 @@ print(f"{len(cleaned)} pairs, {len(single)} without twins. Leaks, in items of th
 duplicates.leakage(sets, seed=SEED)["items"]
 
 # %% [markdown]
-# **What to see.** The middle row is the leak: so many of the test items have a twin in the training set, and nine in ten
-# share a hypothesis with it. Why that matters, although the premises differ, is for section 6.
-
-# %% [markdown]
+# **What to see.** The middle row is the leak: so many of the test items have a twin in the training set, and nine in
+# ten share a hypothesis with it. Why that matters, although the premises differ, is for section 6.
+#
 # ## 5 Strange sentences and doubtful labels
 #
 # No rule can say for sure that a sentence does not belong, or that a label is wrong. A detector can put the items in an
-# order, the most suspicious first, and a person reads from the top. So the question for a detector is: **how much does one
-# have to read** to find what is there?
+# order, the most suspicious first, and a person reads from the top. So the question for a detector is: **how much does
+# one have to read** to find what is there?
 #
 # - `gibberish`: how many bits a character costs under a small model of letters made from all other sentences.
-# - `outliers`: how far a sentence is from its nearest neighbours, by the cosine of **embeddings** (vectors in which an encoder,
-#   here MiniLM, puts sentences of like meaning near each other).
+# - `outliers`: how far a sentence is from its nearest neighbours, by the cosine of **embeddings** (vectors in which an
+#   encoder, here MiniLM, puts sentences of like meaning near each other).
 # - `length_outliers`: the number of words, in robust standard deviations (those longer or shorter than most).
 
 # %%
@@ -379,11 +395,12 @@ by_length = cleaning.length_outliers(single)
 pd.concat([by_letters.head(2), by_meaning.head(2)])[["item_id", "premise", "hypothesis", "score"]].round(2)
 
 # %% [markdown]
-# **Wrong labels** need a second opinion. *Confident learning* (Northcutt, Jiang & Chuang 2021) takes it from a classifier
-# that has not learnt from the item itself, and finds a label suspicious if it is improbable for that classifier. Everything
-# depends on how good it is, so we take two. `out_of_sample` trains a quick one on frozen embeddings: the data is cut into
-# folds, and each is judged by a classifier trained on the others. The other one, the **teacher**, is MiniLM fine-tuned on
-# other pairs of `scenes`, whose labels we trust. (Without such pairs, `out_of_sample(..., recipe=...)` fine-tunes in each fold.)
+# **Wrong labels** need a second opinion. *Confident learning* (Northcutt, Jiang & Chuang 2021) takes it from a
+# classifier that has not learnt from the item itself, and finds a label suspicious if it is improbable for that
+# classifier. Everything depends on how good it is, so we take two. `out_of_sample` trains a quick one on frozen
+# embeddings: the data is cut into folds, and each is judged by a classifier trained on the others. The other one, the
+# **teacher**, is MiniLM fine-tuned on other pairs of `scenes`, whose labels we trust. (Without such pairs,
+# `out_of_sample(..., recipe=...)` fine-tunes in each fold.)
 
 # %%
 lesson = rest.select(np.sort(rng.permutation(len(rest))[:TEACHER_PAIRS]))
@@ -399,15 +416,13 @@ def ask(pairs):
 opinions = {"frozen features": suspects.out_of_sample(single, seed=SEED), "fine-tuned teacher": ask(single)}
 doubts = {judge: suspects.label_errors(single, opinion) for judge, opinion in opinions.items()}
 before = sound["gold_label"].reindex(single["item_id"]).to_numpy()
-for judge, opinion in opinions.items():
-    print(
-        f"{judge}: gives the label that was there before we planted errors to {(opinion['predicted'] == before).mean():.0%}"
-    )
+print("Share of pairs to which each gives the label that was there before we planted errors:")
+{judge: f"{(opinion['predicted'] == before).mean():.0%}" for judge, opinion in opinions.items()}
 
 # %% [markdown]
-# The first judge hardly beats guessing (33 %), since what decides a pair is not in the embeddings of its two sentences. The
-# second is better. Now we can compare. For each detector and the errors that it is made for: what share of them has a reader met who has
-# read so much of the list?
+# The first judge hardly beats guessing (33 %), since what decides a pair is not in the embeddings of its two sentences.
+# The second is better. Now we can compare. For each detector and the errors that it is made for: what share of them has
+# a reader met who has read so much of the list?
 
 # %%
 ids = set(single["item_id"])
@@ -430,33 +445,36 @@ ax.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
 plt.show()
 
 # %% [markdown]
-# **What to see.** (The horizontal axis is logarithmic.) Gibberish, foreign and long sentences come first in their lists. Wrong
-# labels do not: with frozen features the curve runs beside the grey one, reading at random. The teacher's list is better, and
-# still one has to read half of the corpus to meet nearly all of them. The same in numbers, for a reader who reads twice as
-# many items as were planted, and for `flagged`, those that confident learning itself takes for errors:
+# **What to see.** (The horizontal axis is logarithmic.) Gibberish, foreign and long sentences come first in their
+# lists. Wrong labels do not: with frozen features the curve runs beside the grey one, reading at random. The teacher's
+# list is better, and still one has to read half of the corpus to meet nearly all of them. The same in numbers, for a
+# reader who reads twice as many items as were planted, and for `flagged`, those that confident learning itself takes
+# for errors:
+
 
 # %%
+def with_interval(row):
+    return f"{row['share']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+
+
 reads = {name: ranked["item_id"].head(2 * len(there[kind])) for name, (ranked, kind) in lists.items()}
 flagged = doubts["fine-tuned teacher"].query("flagged")["item_id"]
 rows = []
 for name, read in {**reads, "flagged with the teacher": flagged}.items():
-    found = suspects.precision_recall(read, there[lists[name][1] if name in lists else "flipped"], len(single)).round(2)
-    texts = (
-        found["share"].map("{:.2f}".format)
-        + found["low"].map("  [{:.2f}, ".format)
-        + found["high"].map("{:.2f}]".format)
-    )
-    rows.append([name, len(set(read)), texts["precision"], found.loc["precision", "chance"], texts["recall"]])
-pd.DataFrame(rows, columns=["detector", "read", "precision", "by chance", "recall"])
+    kind = lists[name][1] if name in lists else "flipped"
+    found = suspects.precision_recall(read, there[kind], len(single))
+    rows.append([name, len(set(read)), *found.apply(with_interval, axis=1), found.loc["precision", "chance"]])
+pd.DataFrame(rows, columns=["detector", "read", "precision", "recall", "precision by chance"]).round(2)
 
 # %% [markdown]
-# **Check.** (95 % intervals of Wilson in brackets. Precision cannot be above about one half where we read twice as many as there
-# are.) What was planted crudely is found completely. Real errors are subtler, so take these numbers as the best case. For wrong
-# labels a detector is as good as its judge, and what a judge finds hard it calls wrong: of the flagged items most are right.
+# **Check.** (95 % intervals of Wilson in brackets. Precision cannot be above about one half where we read twice as many
+# as there are.) What was planted crudely is found completely. Real errors are subtler, so take these numbers as the
+# best case. For wrong labels a detector is as good as its judge, and what a judge finds hard it calls wrong: of the
+# flagged items most are right.
 #
 # So a list is for reading, not for deleting: to drop what is flagged would throw away mostly right labels, and the hard
-# pairs first. We play the reader, with our list of what was planted: the confirmed strangers go, the confirmed wrong labels
-# are corrected, and the wrong labels that nobody met **stay**, as they would in your data.
+# pairs first. We play the reader, with our list of what was planted: the confirmed strangers go, the confirmed wrong
+# labels are corrected, and the wrong labels that nobody met **stay**, as they would in your data.
 
 # %%
 strange = {item for name in list(lists)[:3] for item in set(reads[name]) & set(there[lists[name][1]])}
@@ -466,17 +484,15 @@ rows["label"] = rows["label"].map(dict(enumerate(names)))
 rows.loc[mended, "label"] = sound.loc[mended, "gold_label"]
 trusted = corpora.to_dataset(rows.reset_index(), names)
 still_wrong = len(there["flipped"]) - len(mended)
-print(
-    f"{len(trusted)} pairs; {len(mended)} labels corrected, {still_wrong} ({still_wrong / len(trusted):.1%}) still wrong."
-)
+print(f"{len(trusted)} pairs; {len(mended)} labels corrected, {still_wrong / len(trusted):.1%} still wrong.")
 
 # %% [markdown]
 # ## 6 Split
 #
-# A test set is to say how a model does on what it has not met. In most NLI corpora a premise has several hypotheses (three in
-# SNLI), in ours a hypothesis has three premises. Does it matter if such a family is torn apart? Take all of `scenes`, where every
-# hypothesis stands once under each label, so that it says **nothing** about the label. Split it pair by pair and by
-# hypothesis, and let a classifier guess the label from the hypothesis alone:
+# A test set is to say how a model does on what it has not met. In most NLI corpora a premise has several hypotheses
+# (three in SNLI), in ours a hypothesis has three premises. Does it matter if such a family is torn apart? Take all of
+# `scenes`, where every hypothesis stands once under each label, so that it says **nothing** about the label. Split it
+# pair by pair and by hypothesis, and let a classifier guess the label from the hypothesis alone:
 
 # %%
 shares = {"train": 0.8, "validation": 0.1, "test": 0.1}
@@ -488,13 +504,13 @@ for group in (None, "hypothesis"):
 pd.DataFrame(rows).T.round(3)
 
 # %% [markdown]
-# **What to see.** Split by hypothesis, the guess is right as often as chance, one third. Split pair by pair it is nearly *always wrong*:
-# a hypothesis that the classifier has met as *entailment* and as *neutral* has only *contradiction* left. A model that noticed
-# could be right always, without having read a premise. A split that tears families apart tells the answers, one way
-# or the other.
+# **What to see.** Split by hypothesis, the guess is right as often as chance, one third. Split pair by pair it is
+# nearly *always wrong*: a hypothesis that the classifier has met as *entailment* and as *neutral* has only
+# *contradiction* left. A model that noticed could be right always, without having read a premise. A split that tears
+# families apart tells the answers, one way or the other.
 #
-# So we split by family, and **stratified**: each part gets its share of every label. `crossing` lists the families in more than
-# one part.
+# So we split by family, and **stratified**: each part gets its share of every label. `crossing` lists the families in
+# more than one part.
 
 # %%
 parts = splits.split(trusted, shares, seed=SEED, group="hypothesis")
@@ -503,8 +519,8 @@ print(len(splits.crossing(sets, "hypothesis")), "hypotheses crossed the sender's
 splits.label_balance(parts).round(2)
 
 # %% [markdown]
-# A small test set gives a wide interval. **k-fold** cross-validation lets every pair be tested once, by a model that has learnt from the
-# other folds. Here for the classifier that reads only the premise:
+# A small test set gives a wide interval. **k-fold** cross-validation lets every pair be tested once, by a model that
+# has learnt from the other folds. Here for the classifier that reads only the premise:
 
 # %%
 rows = []
@@ -515,8 +531,8 @@ for training, testing in splits.folds(trusted, k=5, seed=SEED, group="hypothesis
 pd.DataFrame(rows).rename_axis("fold").round(2)
 
 # %% [markdown]
-# **Check.** Every fold's interval is about 11 points wide; the five shares scatter within it. All five together have tested
-# all pairs.
+# **Check.** Every fold's interval is about 11 points wide; the five shares scatter within it. All five together have
+# tested all pairs.
 #
 # ### When labels are not balanced
 #
@@ -534,14 +550,15 @@ table.loc["weight of a pair as it is", names] = by_hand
 table.round(1)
 
 # %% [markdown]
-# **Check.** *Over* repeats the rare pairs (and the model may learn these few by heart), *under* throws most of the others away, weights do neither. Had we
-# repeated pairs before the split, copies would stand in training and test set: section 4's leak, made at home.
+# **Check.** *Over* repeats the rare pairs (and the model may learn these few by heart), *under* throws most of the
+# others away, weights do neither. Had we repeated pairs before the split, copies would stand in training and test set:
+# section 4's leak, made at home.
 #
 # ## 7 Augment: does the label survive?
 #
-# **Augmentation** makes new training pairs out of old ones and copies the label. In sentiment analysis a synonym hardly matters.
-# In NLI one word decides: "a dog sleeps" follows from "a puppy sleeps", not the other way round. Four methods, all offline
-# with our own lexicon and grammar, so that we know what they do:
+# **Augmentation** makes new training pairs out of old ones and copies the label. In sentiment analysis a synonym hardly
+# matters. In NLI one word decides: "a dog sleeps" follows from "a puppy sleeps", not the other way round. Four methods,
+# all offline with our own lexicon and grammar, so that we know what they do:
 #
 # - `synonym`: a word by one that means the same;
 # - `careless synonym`: by one that merely stands near it in meaning, as word embeddings would have it ("cat", "dog");
@@ -564,32 +581,29 @@ changed.assign(before=before[changed["source_id"]].to_numpy(), pairs=[len(pairs)
 # `pairs` says how many of the given pairs a method could change. The models of the hub go through the same function:
 # `augment(few, "translated", generate=seq2seq("Helsinki-NLP/opus-mt-en-de", "Helsinki-NLP/opus-mt-de-en"))`.
 #
-# Which labels survive the exchange of one word? *Natural logic* (MacCartney & Manning 2009) says it: what is **weaker** than the
-# hypothesis follows from whatever the hypothesis follows from, so *entailment* survives; what is **stronger** still contradicts
-# what it contradicted; only a true synonym keeps all three labels. For methods that do more than exchange a word there is no
-# such rule. We ask two others: the teacher (is it right about the new pair as often as about the old one?), and a reader:
-# the judgements of this notebook's author on 50 pairs a method, which are in `data/augmentation`.
+# Which labels survive the exchange of one word? *Natural logic* (MacCartney & Manning 2009) says it: what is **weaker**
+# than the hypothesis follows from whatever the hypothesis follows from, so *entailment* survives; what is **stronger**
+# still contradicts what it contradicted; only a true synonym keeps all three labels. For methods that do more than
+# exchange a word there is no such rule. We ask two others: the teacher (is it right about the new pair as often as
+# about the old one?), and a reader: the judgements of this notebook's author on 50 pairs a method, which are in
+# `data/augmentation`.
 
 # %%
 judged = {method: augmentation.survival(pairs, few, ask).loc["all"] for method, pairs in new.items()}
-table = (
-    pd.DataFrame(judged)
-    .T.drop(columns="pairs")
-    .add_prefix("logic: ")
-    .rename(columns=lambda name: name.replace("logic: r", "teacher: r").replace("logic: s", "teacher: s"))
-)
+table = pd.DataFrame(judged).T.astype(float)
 read = augmentation.judgements()
-table["reader: kept"] = read["verdict"].eq("kept").groupby(read["method"]).mean()
-table.round(2)
+kept = read["verdict"].eq("kept").groupby(read["method"]).mean().rename("kept").to_frame()
+logic, teacher = table[["kept", "broken", "open"]], table[["right_before", "right_after", "same"]]
+pd.concat({"natural logic": logic, "teacher": teacher, "reader": kept.loc[table.index]}, axis=1).round(2)
 
 # %% [markdown]
-# **What to see.** The reader found every synonym and paraphrase sound, fewer than half of the careless synonyms, and about
-# 84 % of the simulated back-translations (50 read of each; one reader, who knows the methods). The teacher's column
-# `right_after` hardly falls where the reader's does: a judge that is itself often wrong does not notice. *Same* says
-# how often it answers alike before and after.
+# **What to see.** The reader found every synonym and paraphrase sound, fewer than half of the careless synonyms, and
+# about 84 % of the simulated back-translations (50 read of each; one reader, who knows the methods). The teacher's
+# column `right_after` hardly falls where the reader's does: a judge that is itself often wrong does not notice. *Same*
+# says how often it answers alike before and after.
 #
-# And does it help? The record in `results/` has fine-tuned MiniLM on 500 pairs with and without augmentation. The control
-# gets the same 500 pairs twice, so that it makes as many steps as the others.
+# And does it help? The record in `results/` has fine-tuned MiniLM on 500 pairs with and without augmentation. The
+# control gets the same 500 pairs twice, so that it makes as many steps as the others.
 
 # %%
 record = json.loads(Path("../results/augmentation.json").read_text(encoding="utf-8"))
@@ -613,9 +627,9 @@ found.round(3)
 #
 # ## 8 Bias: what a model can get away with
 #
-# A corpus has a **shortcut** if the label can be guessed from less than the pair. `shortcuts` trains classifiers that see only the
-# hypothesis (Gururangan et al. 2018; Poliak et al. 2018), only the premise, or only how far the words overlap (McCoy, Pavlick &
-# Linzen 2019), and compares them with always giving the commonest label.
+# A corpus has a **shortcut** if the label can be guessed from less than the pair. `shortcuts` trains classifiers that
+# see only the hypothesis (Gururangan et al. 2018; Poliak et al. 2018), only the premise, or only how far the words
+# overlap (McCoy, Pavlick & Linzen 2019), and compares them with always giving the commonest label.
 
 # %% tags=["nbval-check-output"]
 exam = corpora.load_corpus("scenes", "test")
@@ -623,20 +637,21 @@ known = bias.shortcuts(scenes, exam)
 known[["reads", "n", "accuracy", "low", "high"]].round(2)
 
 # %% [markdown]
-# **What to see.** `scenes` gives nothing away through the hypothesis, by design. But it was not designed for the premise, and so
-# this alone is enough for more than 60 %: who reports an accuracy of .60 on `scenes` has shown no inference. In SNLI it is the other
-# way round. Its hypotheses were written by people who had been given the label, and tell it: hypothesis alone .60 (95 % .59 to
-# .61; the commonest label .33; measured on 18,000 pairs of SNLI, Bowman et al. 2015).
+# **What to see.** `scenes` gives nothing away through the hypothesis, by design. But it was not designed for the
+# premise, and so this alone is enough for more than 60 %: who reports an accuracy of .60 on `scenes` has shown no
+# inference. In SNLI it is the other way round. Its hypotheses were written by people who had been given the label, and
+# tell it: hypothesis alone .60 (95 % .59 to .61; the commonest label .33; measured on 18,000 pairs of SNLI, Bowman et
+# al. 2015).
 #
 # ### Which words?
 #
-# If a word had nothing to do with the label, the share of a label among the sentences with the word would be the label's
-# share in the corpus, give or take. How far it is off, in standard errors, is $z = (\hat p - p) / \sqrt{p (1 - p) / n}$ (Gardner et al.
-# 2021).
+# If a word had nothing to do with the label, the share of a label among the sentences with the word would be the
+# label's share in the corpus, give or take. How far it is off, in standard errors, is $z = (\hat p - p) / \sqrt{p (1 -
+# p) / n}$ (Gardner et al. 2021).
 #
 # There are thousands of words, so some stand out by chance. To see how many, shuffle the labels: then every finding is
-# false. The remedy is to adjust the p values for the number of tests (Benjamini & Hochberg 1995: of what is called a finding,
-# at most about 5 % are expected to be false).
+# false. The remedy is to adjust the p values for the number of tests (Benjamini & Hochberg 1995: of what is called a
+# finding, at most about 5 % are expected to be false).
 
 # %%
 words = bias.word_label_association(scenes, "premise")
@@ -675,14 +690,15 @@ counts = [[len(each), (each["p"] < 0.05).sum(), (each["p_adjusted"] < 0.05).sum(
 pd.DataFrame(counts, index=list(tested), columns=["words × labels", "p < .05", "adjusted p < .05"])
 
 # %% [markdown]
-# **What to see.** The grey funnel is chance; it narrows as words get frequent. With shuffled labels some words still have
-# p < .05, and none is left after the adjustment. What lies outside the funnel are words like *or* (neutral) and *but*
-# (contradiction): the grammar's patterns use them more for one label. They are where to look, and not yet a proof that a model uses them.
+# **What to see.** The grey funnel is chance; it narrows as words get frequent. With shuffled labels some words still
+# have p < .05, and none is left after the adjustment. What lies outside the funnel are words like *or* (neutral) and
+# *but* (contradiction): the grammar's patterns use them more for one label. They are where to look, and not yet a proof
+# that a model uses them.
 #
 # ### Who pays?
 #
-# An average can hide that a model is bad for some. `gap` gives the accuracy by group. Here the groups are what decides the
-# pair; with people it would be who is spoken of, or who wrote.
+# An average can hide that a model is bad for some. `gap` gives the accuracy by group. Here the groups are what decides
+# the pair; with people it would be who is spoken of, or who wrote.
 
 # %%
 few_exam = exam.select(np.sort(rng.permutation(len(exam))[:TESTED]))
@@ -692,13 +708,13 @@ worst = bias.gap(answers, by=phenomenon)
 worst[["group", "n", "accuracy", "low", "high", "difference", "p_holm"]].iloc[[0, 1, 2, -3, -2, -1]].round(2)
 
 # %% [markdown]
-# **Check.** These are the worst three and the best three of all groups. With so many groups *some* must come out last; `p_holm` is adjusted for their number (Holm 1979). A small group has a wide interval, and its
-# accuracy says little.
+# **Check.** These are the worst three and the best three of all groups. With so many groups *some* must come out last;
+# `p_holm` is adjusted for their number (Holm 1979). A small group has a wide interval, and its accuracy says little.
 #
 # ### Does it go by gender?
 #
-# A **counterfactual** pair is the same pair with one thing changed that must not matter. `counterfactuals` swaps gendered words in both
-# sentences; the label stays, and so should the answer.
+# A **counterfactual** pair is the same pair with one thing changed that must not matter. `counterfactuals` swaps
+# gendered words in both sentences; the label stays, and so should the answer.
 
 # %%
 swapped = counterfactual.counterfactuals(few_exam)
@@ -707,15 +723,16 @@ print(few_exam["premise"][few_exam["item_id"].index(item["item_id"])], item["pre
 counterfactual.flips(answers, ask(swapped)).round(2)
 
 # %% [markdown]
-# **Check.** `flipped` is the share of pairs whose answer changes, with its interval; `shift` is how far the probabilities move. Every flip is an
-# error on one side, whatever the label. This is one quickly trained model: an example of the method, not a finding about MiniLM.
+# **Check.** `flipped` is the share of pairs whose answer changes, with its interval; `shift` is how far the
+# probabilities move. Every flip is an error on one side, whatever the label. This is one quickly trained model: an
+# example of the method, not a finding about MiniLM.
 #
 # ### Re-weighting, before and after
 #
 # To see a mitigation work we plant a shortcut into `scenes`. Of the pairs with a negated hypothesis that are *not*
-# contradictions we keep one in ten, as if the writers had been lazy; then we thin out the other contradictions, so that all
-# labels stay about equally frequent. `balancing_weights` gives each pair a weight
-# $w \propto p(\text{label}) / p(\text{label} \mid \text{hypothesis})$, under which the hypothesis should say nothing about the label.
+# contradictions we keep one in ten, as if the writers had been lazy; then we thin out the other contradictions, so that
+# all labels stay about equally frequent. `balancing_weights` gives each pair a weight $w \propto p(\text{label}) /
+# p(\text{label} \mid \text{hypothesis})$, under which the hypothesis should say nothing about the label.
 
 # %%
 negated = pd.Series(scenes["hypothesis"]).str.contains(r"\b(?:no|not|none|never|neither|nobody)\b|n't\b", case=False)
@@ -735,21 +752,22 @@ pd.DataFrame(rows).T.round(2)
 # %% [markdown]
 # **Check.** TODO After re-weighting, a reader of hypotheses learns little more than the commonest label.
 #
-# That the shortcut is gone from the *data* does not yet make a better *model*. Measured on SNLI (Bowman et al. 2015; MiniLM fine-tuned
-# on 4,000 of 18,000 pairs, drawn plainly or with these weights; 3 seeds, 95 % intervals over seeds):
+# That the shortcut is gone from the *data* does not yet make a better *model*. Measured on SNLI (Bowman et al. 2015;
+# MiniLM fine-tuned on 4,000 of 18,000 pairs, drawn plainly or with these weights; 3 seeds, 95 % intervals over seeds):
 #
 # | accuracy on test items | before | after | difference |
 # |---|---|---|---|
 # | hard: a hypothesis-only classifier is wrong | .559 | .559 | .000 [−.027, +.028] |
 # | the others | .756 | .628 | −.128 [−.176, −.081] |
 #
-# The gap between hard and easy items shrinks, but only because the model gets worse on the easy ones; on the hard ones it gains
-# nothing. A smaller gap alone is no success: report both sides of it.
+# The gap between hard and easy items shrinks, but only because the model gets worse on the easy ones; on the hard ones
+# it gains nothing. A smaller gap alone is no success: report both sides of it.
 #
 # ## 9 Govern: what must be known of the data, and what must not
 #
-# **Personal data.** Worker ids are personal data: those of Mechanical Turk lead to a person's public profile. `personal_data`
-# searches a table for what has the form of such data, and shows two letters of each find only. First what the sender gave us:
+# **Personal data.** Worker ids are personal data: those of Mechanical Turk lead to a person's public profile.
+# `personal_data` searches a table for what has the form of such data, and shows two letters of each find only. First
+# what the sender gave us:
 
 # %%
 finds = privacy.personal_data(raw)
@@ -763,12 +781,12 @@ print(
 
 # %% [markdown]
 # **Check.** The scan found all worker ids and the three planted comments. What has no form (names, streets, stories) no
-# pattern finds, so an empty list is no proof. `pseudonymise` numbers ids in the order in which they appear: one can still see
-# who did what, which notebook 03 needs, but not who they are.
+# pattern finds, so an empty list is no proof. `pseudonymise` numbers ids in the order in which they appear: one can
+# still see who did what, which notebook 03 needs, but not who they are.
 #
-# **A data card** says what a corpus is, whence it comes and what is known to be wrong with it (Gebru et al. 2021; Bender &
-# Friedman 2018). Whatever can be counted is counted by code, with a hash of the content; the rest are your notes, and what
-# nobody says is "not stated". `files.write_text` saves it beside the data.
+# **A data card** says what a corpus is, whence it comes and what is known to be wrong with it (Gebru et al. 2021;
+# Bender & Friedman 2018). Whatever can be counted is counted by code, with a hash of the content; the rest are your
+# notes, and what nobody says is "not stated". `files.write_text` saves it beside the data.
 
 # %%
 card = cards.data_card(
@@ -790,8 +808,8 @@ shutil.rmtree(folder)
 Markdown(card.split("---", 2)[2].replace("\n#", "\n####"))
 
 # %% [markdown]
-# **Check.** Four questions are answered and four are open. An open question in a card is worth more than no card: it tells
-# the next reader what you do not know.
+# **Check.** Four questions are answered and four are open. An open question in a card is worth more than no card: it
+# tells the next reader what you do not know.
 #
 # ## Recap
 #
@@ -799,7 +817,8 @@ Markdown(card.split("---", 2)[2].replace("\n#", "\n####"))
 # - Cleaning repairs the spelling of characters, not of people; lower case is a choice that belongs to the tokenizer.
 # - Of two similar pairs ask for the labels: copies go, conflicts are looked at, contrasts stay.
 # - A detector makes a reading list. Crude errors come first in it; wrong labels are found as well as the judge is good.
-# - Split by family, before anything is repeated. A hypothesis that says nothing can still tell the label through a leak.
+# - Split by family, before anything is repeated. A hypothesis that says nothing can still tell the label through a
+#   leak.
 # - In NLI an augmented label may not survive, and a weak judge does not see it.
 # - Measure shortcuts before you believe an accuracy, and both sides of a gap before you believe a remedy.
 # - Write the card, with what is still wrong.
@@ -807,19 +826,21 @@ Markdown(card.split("---", 2)[2].replace("\n#", "\n####"))
 # %% [markdown]
 # ## Exercises
 #
-# 1. Set `threshold=0.5` in section 4. How do precision and recall of near copies change, and how many contrasts are found?
-# 2. In section 5, read four times as many items as were planted. What do precision and recall of the teacher's list become? How
-#    many pairs would you have to read to correct 90 % of the wrong labels?
-# 3. Train the teacher on 300 and on 10,000 pairs (`TEACHER_PAIRS`). How does the curve of the flipped labels follow? How does
-#    `right_after` in section 7?
+# 1. Set `threshold=0.5` in section 4. How do precision and recall of near copies change, and how many contrasts are
+#    found?
+# 2. In section 5, read four times as many items as were planted. What do precision and recall of the teacher's list
+#    become? How many pairs would you have to read to correct 90 % of the wrong labels?
+# 3. Train the teacher on 300 and on 10,000 pairs (`TEACHER_PAIRS`). How does the curve of the flipped labels follow?
+#    How does `right_after` in section 7?
 # 4. Rank items by the teacher *and* the frozen features (mean of the two ranks). Is that better than the teacher alone?
-# 5. In section 6, what does the premise-only classifier reach when pairs are split by `group=None`? Why is the effect different from
-#    that of the hypothesis?
-# 6. Write `augment(..., side="premise")` for the careless synonyms, and ask `natural_logic` which labels survive now. Why others?
+# 5. In section 6, what does the premise-only classifier reach when pairs are split by `group=None`? Why is the effect
+#    different from that of the hypothesis?
+# 6. Write `augment(..., side="premise")` for the careless synonyms, and ask `natural_logic` which labels survive now.
+#    Why others?
 # 7. Take 1 in 2 instead of 1 in 10 negated pairs in section 8. Is there still a shortcut to take away?
 
 # %% [markdown]
 # ## Where next
 #
-# `03_ask_the_crowd` asks people about such pairs and judges their answers; `04_fit_irt` turns these into a scale. To prepare your
-# own file, begin with `load_corpus("yours.csv")` and let the message tell you what it needs.
+# `03_ask_the_crowd` asks people about such pairs and judges their answers; `04_fit_irt` turns these into a scale. To
+# prepare your own file, begin with `load_corpus("yours.csv")` and let the message tell you what it needs.

@@ -42,7 +42,6 @@ SEED = 0
 
 # %%
 import json
-import re
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -243,7 +242,7 @@ pd.read_csv(form.with_name("items.csv"))[["item_id", "kind", "hypothesis", "labe
 # the last, clicks through without reading.
 
 # %%
-inside = json.loads(re.search('id="form">(.*?)</script>', form.read_text(encoding="utf-8"), re.DOTALL)[1])
+inside = questionnaire.contents(form)
 kinds = pd.read_csv(form.with_name("items.csv"), index_col="item_id")
 would_say = simulate_crowd.respond(truth.loc[kinds.index], kinds["label"], rng.standard_normal(CLASS), rng)
 would_say.iloc[-1] = rng.choice(LABELS, len(kinds))
