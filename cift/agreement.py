@@ -76,7 +76,7 @@ def cohen_kappas(responses: pd.DataFrame) -> pd.DataFrame:
     """Agreement of each two respondents beyond chance (Cohen, 1960), on the items that both answered.
 
     Returns one row a pair that shares an item: respondent_1, respondent_2, n_items, kappa; NaN where both gave all of
-    them one and the same label.
+    them one and the same label. Raises InputError where nobody answered anything.
     """
     # scikit-learn's cohen_kappa_score gives the same for one pair, and takes minutes for the pairs of a thousand people
     tables = []
@@ -114,7 +114,10 @@ def _krippendorff(counts: np.ndarray) -> float:
 def _given(responses: pd.DataFrame) -> np.ndarray:
     """Who gave which item which label: (labels, respondents, items), 1 or 0."""
     labels = label_counts(responses, None).columns
-    return np.stack([responses.eq(label).to_numpy(np.float32) for label in labels])
+    if labels.empty:
+        raise InputError("responses: nobody answered anything; agreement needs people who answered the same items")
+    exact = np.float32 if responses.shape[1] <= 4096 else np.float64  # the squared number of items must be exact
+    return np.stack([responses.eq(label).fillna(False).to_numpy(exact) for label in labels])
 
 
 def _mean_cohen(given: np.ndarray) -> float:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest, false_discovery_control, fisher_exact, hypergeom
 
-from cift.corpora import folded
+from cift.corpora import folded, label_codes
 from cift.dependence import holm
 from cift.errors import InputError
 from cift.evaluation import proportion
@@ -48,8 +48,8 @@ def predict_from(
     weights: item_id -> weight of the training pairs (`balancing_weights`); all alike by default.
 
     Columns item_id, label, logit_<label> (log probabilities), predicted. Nothing in it is random.
-    Raises InputError for another `reads`, corpora with different labels, a training set without two labels, and
-    training pairs without weight.
+    Raises InputError for another `reads`, corpora with different labels, pairs without label, a training set without
+    two labels or without a word to go by, and training pairs without weight.
     """
     if reads not in READS:
         raise InputError(f"reads {reads!r}: unknown; choose from {', '.join(READS)}")
@@ -60,8 +60,9 @@ def predict_from(
             "give two corpora with the same labels in the same order"
         )
     each = None if weights is None else _weights_of(train, weights)
-    log_p = np.log(_predicted(_fit(_seen(train, reads), train["label"], reads, each), _seen(test, reads), len(names)))
-    table = pd.DataFrame({"item_id": test["item_id"], "label": [names[code] for code in test["label"]]})
+    model = _fit(_seen(train, reads), label_codes(train), reads, each)
+    log_p = np.log(_predicted(model, _seen(test, reads), len(names)))
+    table = pd.DataFrame({"item_id": test["item_id"], "label": [names[code] for code in label_codes(test)]})
     table[[f"logit_{name}" for name in names]] = log_p
     return table.assign(predicted=[names[code] for code in log_p.argmax(1)])
 
@@ -74,8 +75,8 @@ def shortcuts(train: Dataset, test: Dataset) -> pd.DataFrame:
     independent; where pairs share a sentence they are somewhat too narrow and too small.
     """
     names = train.features["label"].names
-    common = names[np.bincount(train["label"], minlength=len(names)).argmax()]
-    gold = np.array([names[code] for code in test["label"]])
+    common = names[np.bincount(label_codes(train), minlength=len(names)).argmax()]
+    gold = np.array(names)[label_codes(test)]
     by_common = gold == common
     rows = [{"reads": "nothing", **proportion(by_common), "gain": 0.0, "p": np.nan}]
     for reads in READS:
@@ -86,18 +87,18 @@ def shortcuts(train: Dataset, test: Dataset) -> pd.DataFrame:
     return pd.DataFrame(rows).rename(columns={"share": "accuracy"})
 
 
-def _fit(seen: Any, labels: Iterable[int], reads: str, weights: np.ndarray | None = None) -> Pipeline:
+def _fit(seen: Any, labels: np.ndarray, reads: str, weights: np.ndarray | None = None) -> Pipeline:
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
-    labels = np.asarray(labels)
     if len(np.unique(labels)) < 2:
         raise InputError(f"train: {len(labels)} pairs without two different labels; a classifier needs both")
     if reads == "overlap":  # its early stopping would set pairs aside at random
         model = make_pipeline(HistGradientBoostingClassifier(max_iter=50, max_leaf_nodes=8, early_stopping=False))
     else:
+        _check_words(seen, f"train, {reads}")
         words = TfidfVectorizer(ngram_range=(1, 2), token_pattern=_WORD)
         model = make_pipeline(words, LogisticRegression(max_iter=1000))
     return model.fit(seen, labels, **{f"{model.steps[-1][0]}__sample_weight": weights})
@@ -115,6 +116,11 @@ def _seen(corpus: Dataset, reads: str) -> Any:
     if reads != "overlap":
         return list(corpus[reads])
     return np.array([_overlap(*pair) for pair in zip(corpus["premise"], corpus["hypothesis"], strict=True)], float)
+
+
+def _check_words(sentences: Iterable[str], source: str) -> None:
+    if not any(re.search(_WORD, sentence) for sentence in sentences):
+        raise InputError(f"{source}: no sentence has a word of letters or digits; give sentences that have some")
 
 
 def _overlap(premise: str, hypothesis: str) -> list[float]:
@@ -154,9 +160,10 @@ def word_label_association(corpus: Dataset, column: str = "hypothesis", min_coun
     from sklearn.feature_extraction.text import CountVectorizer
 
     names = corpus.features["label"].names
+    _check_words(corpus[column], column)
     vectorizer = CountVectorizer(binary=True, token_pattern=_WORD)
     occurs = vectorizer.fit_transform(list(corpus[column]))
-    label = np.eye(len(names), dtype=np.int64)[np.asarray(corpus["label"])]
+    label = np.eye(len(names), dtype=np.int64)[label_codes(corpus)]
     both = np.asarray(occurs.T @ label)
     frequent = both.sum(1) >= min_count
     if not frequent.any():
@@ -242,7 +249,7 @@ def balancing_weights(corpus: Dataset, seed: int, clip: float = 10.0) -> pd.Seri
     from sklearn.model_selection import StratifiedGroupKFold
 
     names = corpus.features["label"].names
-    labels, seen = np.asarray(corpus["label"]), np.array(corpus["hypothesis"], object)
+    labels, seen = label_codes(corpus), np.array(corpus["hypothesis"], object)
     groups = pd.factorize(np.array([folded(text) for text in seen], object))[0]
     kinds = pd.Series(groups).groupby(labels).nunique()
     few = [f"label {names[code]!r} has only {n} different hypotheses" for code, n in kinds.items() if n < FOLDS]
@@ -285,4 +292,6 @@ def _weights_of(corpus: Dataset, weights: pd.Series) -> np.ndarray:
     if len(faulty):
         problems = [f"item {item!r} has {'none' if pd.isna(w) else w}" for item, w in faulty.items()]
         raise one_message("weights", problems, "Give each item a weight of 0 or more, as balancing_weights does")
+    if not each.any():
+        raise InputError("weights: all are 0; give at least one item a weight above 0")
     return each.to_numpy(float)

@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from cift.corpora import folded, label_codes
 from cift.errors import InputError
 from cift.fetch import REGISTRY, Source
 from cift.files import one_message
 from cift.privacy import personal_data
+from cift.public import READERS
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -92,7 +94,8 @@ def data_card(
     splits = dict(corpus) if isinstance(corpus, Mapping) else {"all": corpus}
     if not splits or not all(len(split) for split in splits.values()):
         raise InputError(f"data card of {name!r}: no pairs in {', '.join(splits) or 'it'}; give splits that hold some")
-    files = [entry for entry in REGISTRY.values() if name == entry.dataset or name.startswith(f"{entry.dataset}-")]
+    dataset = name.partition("-")[0] if name in READERS else name  # snli-full is made of snli
+    files = [entry for entry in REGISTRY.values() if entry.dataset == dataset]
     if files:
         source = source or "public files, listed below"
         licence, citation = licence or files[0].licence, citation or files[0].citation
@@ -135,13 +138,13 @@ def data_card(
 
 def _labels(corpus: Dataset) -> list[str]:
     names = corpus.features["label"].names
-    return [names[code] for code in corpus["label"]]
+    return [names[code] for code in label_codes(corpus)]
 
 
 def _table(corpus: Dataset) -> pd.DataFrame:
     """premise, hypothesis and label of each pair; the plain premise and the plain pair, without case and spacing."""
     table = pd.DataFrame({name: list(corpus[name]) for name in ("premise", "hypothesis")})
-    premise, hypothesis = (table[name].str.casefold().str.split().str.join(" ") for name in table)
+    premise, hypothesis = (table[name].map(folded) for name in table)
     return table.assign(label=_labels(corpus), plain=premise, pair=premise + "\n" + hypothesis)
 
 
@@ -163,7 +166,8 @@ def _header(name: str, licence: str | None, languages: Sequence[str], n: int) ->
 
 
 def _markdown(rows: Sequence[Sequence[object]], columns: Sequence[str]) -> str:
-    lines = [[str(cell).replace("|", r"\|") for cell in line] for line in (columns, ["---"] * len(columns), *rows)]
+    table = (columns, ["---"] * len(columns), *rows)
+    lines = [[" ".join(str(cell).split()).replace("|", r"\|") for cell in line] for line in table]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

@@ -122,22 +122,24 @@ def missing(table: pd.DataFrame) -> pd.DataFrame:
     three; written_as: the disguises, with counts; rows: the first five rows, named as in `corpora.validate`.
     """
     rows = table.index if table.index.name == "row" else pd.RangeIndex(1, len(table) + 1)
-    lines = {}
-    for name, values in table.items():
+    lines = []
+    for _, values in table.items():
         text = values.astype(str).str.strip()
         absent = values.isna()
         blank = ~absent & (text == "")
         disguised = ~absent & text.str.casefold().isin(DISGUISES)
         anyhow = absent | blank | disguised
-        lines[name] = {
-            "absent": absent.sum(),
-            "blank": blank.sum(),
-            "disguised": disguised.sum(),
-            "share": anyhow.mean() if len(table) else 0.0,
-            "written_as": ", ".join(f"{value} ({n})" for value, n in text[disguised].value_counts().items()),
-            "rows": ", ".join(map(str, rows[anyhow.to_numpy()][:5])) + (", ..." if anyhow.sum() > 5 else ""),
-        }
-    return pd.DataFrame.from_dict(lines, orient="index").rename_axis(index="column")
+        lines.append(
+            {
+                "absent": absent.sum(),
+                "blank": blank.sum(),
+                "disguised": disguised.sum(),
+                "share": anyhow.mean() if len(table) else 0.0,
+                "written_as": ", ".join(f"{value} ({n})" for value, n in text[disguised].value_counts().items()),
+                "rows": ", ".join(map(str, rows[anyhow.to_numpy()][:5])) + (", ..." if anyhow.sum() > 5 else ""),
+            }
+        )
+    return pd.DataFrame(lines, index=list(table)).rename_axis(index="column")
 
 
 def _rules(lower: bool) -> Rules:

@@ -111,6 +111,8 @@ def answers_for_share(half_width: float, share: float = 0.5, confidence: float =
     0.5.
     """
     _check_shares(share=share, confidence=confidence)
+    if confidence == 1:
+        raise InputError("confidence is 1; no number of answers makes sure, so give one below 1")
     if not 0 < half_width <= 0.5:
         raise InputError(f"half_width is {half_width}; give a number above 0, at most 0.5")
     z2, h2 = ndtri((1 + confidence) / 2) ** 2, half_width**2
@@ -208,6 +210,7 @@ def assign(item_ids: Sequence[str], respondents: Sequence[str], per_person: int,
             raise InputError(f"{what}: none, or one occurs twice; give each once")
     if not 1 <= per_person <= len(item_ids):
         raise InputError(f"per_person is {per_person}; give 1 to {len(item_ids)}, the number of items")
+    item_ids = list(item_ids)  # a Series would look its own index up
     rng = np.random.default_rng(seed)
     answers = np.zeros(len(item_ids), int)
     together = np.zeros((len(item_ids), len(item_ids)), np.int32)
@@ -233,7 +236,7 @@ def _two_parameters(items: pd.DataFrame) -> pd.DataFrame:
 
 def _check(**counts: int) -> None:
     for name, value in counts.items():
-        if value < 1 or value != int(value):
+        if not value >= 1 or value % 1:
             raise InputError(f"{name} is {value}; give a whole number, 1 or more")
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cift.crowds import gold_of
 from cift.errors import InputError
 from cift.evaluation import wilson
 from cift.files import one_message, write_text
@@ -42,7 +43,8 @@ def checked(answers: pd.DataFrame, columns: Sequence[str] = ()) -> pd.DataFrame:
         ]
     if problems:
         raise one_message("answers", problems, f"A row is one answer, with the columns {', '.join(needed)}")
-    return answers[needed].sort_values(["item_id", "respondent"], ignore_index=True)
+    plain = dict.fromkeys(needed[:3], object)  # categories would bring those that nobody uses
+    return answers[needed].astype(plain).sort_values(["item_id", "respondent"], ignore_index=True)
 
 
 # methods: from answers as `coded` gives them to probabilities, tasks x labels
@@ -151,12 +153,8 @@ def _first(shares: pd.DataFrame) -> pd.DataFrame:
 
 
 def known_gold(answers: pd.DataFrame, gold: pd.Series) -> pd.Series:
-    """The gold labels of the items answered, in the order of their first answer. InputError: an item has none."""
-    items = answers["item_id"].unique()
-    problems = [f"item {item!r} has no gold label" for item in items if item not in gold.index]
-    if problems:
-        raise one_message("gold", problems, "Add the items to the gold labels, or leave their answers out")
-    return gold.loc[items]
+    """The gold labels of the items answered, in the order of their first answer. InputError as `crowds.gold_of`."""
+    return gold_of(answers["item_id"].unique(), gold, answers["answer"].unique())
 
 
 def credit(found: pd.DataFrame, gold: pd.Series) -> pd.Series:
@@ -205,10 +203,13 @@ def compare(
         row |= dict(zip(("brier", "log_loss"), _losses(found, gold), strict=True))
         if method != "majority":
             gain = (worth - baseline).to_numpy()
-            drawn = bootstrap((gain,), np.mean, n_resamples=9999, method="percentile", rng=seed, batch=500)
+            interval = (np.nan, np.nan)  # of one item there is none
+            if len(gain) > 1:
+                drawn = bootstrap((gain,), np.mean, n_resamples=9999, method="percentile", rng=seed, batch=500)
+                interval = drawn.confidence_interval
             better, worse = int((gain > 0).sum()), int((gain < 0).sum())
             row |= {"difference": gain.mean()}
-            row |= dict(zip(("difference_low", "difference_high"), drawn.confidence_interval, strict=True))
+            row |= dict(zip(("difference_low", "difference_high"), interval, strict=True))
             row |= {"better": better, "worse": worse}
             row |= {"p": binomtest(better, better + worse).pvalue if better + worse else 1.0}
         rows.append(row | {"seconds": seconds})

@@ -13,6 +13,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from cift.files import LISTED, Rows, as_text, one_message
@@ -63,10 +64,10 @@ def load_corpus(
     SNLI (Bowman et al., 2015) is without the pairs that have no gold label. `split` may be left out where
     there is one.
 
-    A file is .csv, .tsv, .jsonl or .parquet, all its columns text, and has no splits. A folder is one that
-    `datasets` saved, or holds a file for each split (train.csv, test.csv), or is anything that `datasets.load_dataset`
-    reads; so is a hub id, "org/name" or "org/name:config". No code of a data set is run. A ClassLabel's codes become
-    its names, and -1 becomes "-1".
+    A file is .csv (separated by commas, semicolons, tabs or bars), .tsv, .jsonl or .parquet, all its columns text, and
+    has no splits. A folder is one that `datasets` saved, or holds a file for each split (train.csv, test.csv), or is
+    anything that `datasets.load_dataset` reads; so is a hub id, "org/name" or "org/name:config". No code of a data set
+    is run. A ClassLabel's codes become its names, and -1 becomes "-1".
 
     Parameters
     ----------
@@ -271,7 +272,10 @@ def _plain(name: str) -> str:
 
 
 def to_dataset(table: pd.DataFrame, labels: Sequence[str] = LABELS, source: str = "the table") -> Dataset:
-    """The table as a corpus, after `validate`: label a ClassLabel in this order, the other columns kept."""
+    """The table as a corpus, after `validate`: label a ClassLabel in this order, the other columns kept.
+
+    Columns of numbers and of true and false stay that; of others, what is not text is written out (lists as JSON).
+    """
     return _encoded(validate(table, source, labels), labels)
 
 
@@ -280,10 +284,22 @@ def _encoded(table: pd.DataFrame, labels: Sequence[str]) -> Dataset:
 
     codes = table["label"].map({label: code for code, label in enumerate(labels)}).astype("int64")
     table = table.assign(item_id=table["item_id"].astype(str), label=codes)
-    kinds = {"i": "int64", "f": "float64", "b": "bool"}
+    kinds = {"i": "int64", "u": "int64", "f": "float64", "b": "bool"}
     features = Features({name: Value(kinds.get(table[name].dtype.kind, "string")) for name in table})
+    texts = [name for name in table if features[name].dtype == "string"]
+    table = table.assign(**{name: table[name].astype(object).map(as_text, na_action="ignore") for name in texts})
     features["label"] = ClassLabel(names=list(labels))
     return Dataset.from_pandas(table, features=features, preserve_index=False)
+
+
+def label_codes(corpus: Dataset) -> np.ndarray:
+    """The code of each pair's label. InputError: pairs without label, whose code is None or, by custom, -1."""
+    codes = np.array([-1 if code is None else code for code in corpus["label"][:]], int)
+    unlabelled = np.flatnonzero(codes < 0) + 1
+    if len(unlabelled):
+        problems = [f"pair {number} has no label" for number in unlabelled]
+        raise one_message("corpus", problems, 'Leave such pairs out; load_corpus does, with labels={"-1": None}')
+    return codes
 
 
 def without(corpus: Dataset, item_ids: Collection[str]) -> Dataset:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from cift.evaluation import proportion
-from cift.evaluation import probabilities
+from cift.evaluation import probabilities, proportion
 from cift.files import one_message
 
 if TYPE_CHECKING:
@@ -63,16 +62,21 @@ def flips(original: pd.DataFrame, swapped: pd.DataFrame) -> pd.DataFrame:
     shift: mean total variation distance between both label distributions, 0 to 1. accuracy, accuracy_swapped: of the
     same items before and after.
 
-    Raises InputError for items without original, and for none at all.
+    Raises InputError for items without original or with two, for other labels, and for no items at all.
     """
     unknown = swapped["item_id"][~swapped["item_id"].isin(original["item_id"])]
     problems = [f"item {item!r} is not among the original predictions" for item in unknown]
+    twice = original["item_id"][original["item_id"].duplicated()]
+    problems += [f"item {item!r} has two original predictions" for item in twice]
+    if set(original.filter(regex="^logit_")) != set(swapped.filter(regex="^logit_")):
+        problems.append("the original predictions are of other labels")
     if swapped.empty:
         problems.append("there are no items")
     if problems:
         raise one_message("swapped predictions", problems, "Predict a corpus, and its counterfactuals")
     before = original.set_index("item_id").loc[swapped["item_id"]].reset_index()
-    moved = np.abs(probabilities(before).to_numpy() - probabilities(swapped).to_numpy()).sum(1) / 2
+    p, p_swapped = probabilities(before), probabilities(swapped)
+    moved = np.abs(p.to_numpy() - p_swapped[p.columns].to_numpy()).sum(1) / 2
     table = pd.DataFrame(
         {
             "label": before["label"].to_numpy(),
@@ -92,14 +96,7 @@ _PLURALS = (("man", "men"), ("fe", "ves"), ("dy", "dies"), ("my", "mies"), ("ss"
 
 
 def _plural(noun: str) -> str:
-    for ending, plural in (
-        ("man", "men"),
-        ("fe", "ves"),
-        ("dy", "dies"),
-        ("my", "mies"),
-        ("ss", "sses"),
-        ("ro", "roes"),
-    ):
+    for ending, plural in _PLURALS:
         if noun.endswith(ending):
             return noun.removesuffix(ending) + plural
     return f"{noun}s"
@@ -126,7 +123,7 @@ def _swapped(match: re.Match) -> str:
     if new is None:
         return word
     if word.lower() in ("her", "his"):
-        following = re.match(r"\s+(\w+)", match.string[match.end() :])
+        following = re.match(r"\s+[\"'“‘(]*(\w+)", match.string[match.end() :])
         before_noun = following is not None and following[1].lower() not in _NO_NOUN
         new = {("her", True): "his", ("her", False): "him", ("his", True): "her", ("his", False): "hers"}[
             word.lower(), before_noun

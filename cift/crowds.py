@@ -40,7 +40,8 @@ def read_responses(
 ) -> pd.DataFrame:
     """Responses from a csv whose rows are a respondent's id and answers; the header names the items.
 
-    An answer is a label or its initial, in any case; empty, "na" and "nan" are missing.
+    Cells are separated by commas, semicolons, tabs or bars. An answer is a label or its initial, in any case; empty,
+    "na" and "nan" are missing.
 
     Returns
     -------
@@ -55,7 +56,8 @@ def read_responses(
         empty respondent or item id, no items, no respondents.
     """
     path = Path(path) if isinstance(path, str) else path
-    table = parse_csv(read_text(path), path).rename(columns=str.strip)
+    text = read_text(path)
+    table = parse_csv(text, path, delimiter_of(text)).rename(columns=str.strip)
     known = _spellings(labels)
     cells = table.iloc[:, 1:].map(lambda cell: known.get(cell.strip().lower(), cell)).astype(object)
     problems = _id_problems(table, items)
@@ -191,13 +193,19 @@ def _answer_problems(
 def to_wide(answers: pd.DataFrame) -> pd.DataFrame:
     """Long answers as respondents x items, cells the answers or None, both in the order of first appearance.
 
-    The table takes 8 bytes a cell, answered or not: 0.8 GB for 10,000 people and 10,000 items. InputError: a respondent
-    who answers an item twice.
+    The table takes 8 bytes a cell, answered or not: 0.8 GB for 10,000 people and 10,000 items. InputError: a column or
+    an id that is missing, a respondent who answers an item twice.
     """
-    twice = answers[answers.duplicated(["respondent", "item_id"])]
-    if len(twice):
-        problems = [f"{who!r} answers {item!r} twice" for who, item in twice[["respondent", "item_id"]].to_numpy()]
-        raise one_message("answers", problems, "Keep one answer of each respondent to each item")
+    problems = [f"there is no column {name!r}" for name in _ANSWER if name not in answers]
+    if not problems:
+        answers = answers[list(_ANSWER)].astype(object)
+        for name in ("respondent", "item_id"):
+            problems += [f"row {row} has no {name}" for row in answers.index[answers[name].isna()]]
+        twice = answers[answers.duplicated(["respondent", "item_id"])]
+        problems += [f"{who!r} answers {item!r} twice" for who, item in twice[["respondent", "item_id"]].to_numpy()]
+    if problems:
+        remedy = "Give a respondent, an item_id and an answer in each row, and each respondent's to an item once"
+        raise one_message("answers", problems, remedy)
     rows, respondents = pd.factorize(answers["respondent"])
     columns, items = pd.factorize(answers["item_id"])
     cells = np.full((len(respondents), len(items)), None, dtype=object)
@@ -344,16 +352,33 @@ def load_model_crowd() -> pd.DataFrame:
 # scores and counts
 
 
+def gold_of(items: Iterable[Any], gold: pd.Series, answers: Iterable[Any]) -> pd.Series:
+    """The gold labels of these items, in their order; `gold` may hold further items.
+
+    InputError: an item without a gold label, or with two; gold labels that are text where no answer is, or the reverse:
+    numbers of labels would make every answer wrong.
+    """
+    wanted, known = pd.Index(items), gold[gold.notna()]
+    problems = [f"item {item!r} has no gold label" for item in wanted[~wanted.isin(known.index)]]
+    again = known.index[known.index.duplicated()].unique()
+    problems += [f"item {item!r} has two gold labels" for item in again[again.isin(wanted)]]
+    if not problems:
+        labels, given = known.loc[wanted].unique().tolist(), [answer for answer in answers if not pd.isna(answer)]
+        if labels and given and {isinstance(x, str) for x in labels}.isdisjoint(isinstance(x, str) for x in given):
+            problems.append(f"labels such as {labels[0]!r} are compared with answers such as {given[0]!r}")
+    if problems:
+        remedy = "Give each item one gold label, named as the answers name it, or leave the item's answers out"
+        raise one_message("gold", problems, remedy)
+    return known.loc[wanted]
+
+
 def score(responses: pd.DataFrame, gold: pd.Series) -> pd.DataFrame:
     """Responses as 1.0 (the gold label), 0.0 (another) or NaN (missing), in the same shape.
 
-    `gold` may hold further items. InputError: an item without a gold label.
+    `gold` may hold further items. InputError as `gold_of`.
     """
-    unknown = [item for item in responses.columns if item not in gold.index]
-    if unknown:
-        problems = [f"item {item!r} has no gold label" for item in unknown]
-        raise one_message("responses", problems, "Add the items to the gold labels, or drop their columns")
-    right = responses.eq(gold.loc[responses.columns], axis=1).astype(float)
+    found = gold_of(responses.columns, gold, pd.unique(responses.to_numpy(object).ravel()))
+    right = responses.eq(found, axis=1).astype(float)
     return right.where(responses.notna())
 
 
@@ -362,12 +387,12 @@ def label_counts(responses: pd.DataFrame, labels: Sequence[str] | None = LABELS)
 
     InputError: an answer that is none of `labels`.
     """
-    found = sorted(pd.unique(responses.to_numpy()[responses.notna().to_numpy()]))
+    found = sorted(pd.unique(responses.to_numpy(object)[responses.notna().to_numpy(bool)]))
     labels = found if labels is None else list(labels)
     problems = [f"the answer {label!r} occurs" for label in found if label not in labels]
     if problems:
-        raise one_message("responses", problems, f"The labels are {', '.join(labels)}")
-    counts = {label: responses.eq(label).sum() for label in labels}
+        raise one_message("responses", problems, f"The labels are {', '.join(map(str, labels))}")
+    counts = {label: responses.eq(label).sum().astype(int) for label in labels}
     return pd.DataFrame(counts, index=responses.columns, columns=labels).rename_axis("item_id")
 
 
@@ -384,8 +409,9 @@ def label_distributions(responses: pd.DataFrame, labels: Sequence[str] = LABELS)
 def consensus(responses: pd.DataFrame) -> pd.Series:
     """The label most people gave, item_id -> label; None where labels tie for first, or nobody answered."""
     counts = label_counts(responses, None)
-    top = counts.eq(counts.max(axis=1), axis=0)
-    return counts.idxmax(axis=1).where(top.sum(axis=1) == 1, None).rename("label")
+    first = counts.eq(counts.max(axis=1), axis=0) & counts.gt(0)
+    tops = [counts.columns[row] for row in first.to_numpy(bool)]
+    return pd.Series([top[0] if len(top) == 1 else None for top in tops], counts.index, dtype=object, name="label")
 
 
 def groups(gold: pd.Series, stratum: str) -> dict[str, list[str]]:

@@ -14,6 +14,7 @@ from scipy.special import digamma, entr, gammaln
 from scipy.stats import beta, gamma, spearmanr
 
 from cift.errors import InputError
+from cift.files import one_message
 
 NODES = 200  # of the Gauss-Legendre rule
 
@@ -31,7 +32,7 @@ def prior_of(counts: pd.DataFrame, concentration: float | None = None) -> pd.Ser
     mean = (counts.sum() + 1) / (counts.to_numpy().sum() + counts.shape[1])
     if concentration is None:
         concentration = _likeliest_concentration(counts.to_numpy(float), mean.to_numpy())
-    if concentration <= 0:
+    if not concentration > 0:
         raise InputError(f"concentration is {concentration}; it counts answers, so give a number above 0")
     return mean * concentration
 
@@ -89,17 +90,17 @@ def gold_against_majority(counts: pd.DataFrame, gold: pd.Series, prior: float | 
             f"item {problem!r} has the gold label {gold.get(problem)!r}; give each item one of "
             f"{', '.join(map(str, counts))}, or leave it out of the counts"
         )
-    ranked = np.sort(counts.to_numpy(), axis=1)
+    alone = counts.eq(counts.max(axis=1), axis=0).sum(axis=1) == 1
     majority = counts.idxmax(axis=1)
     gold = gold.loc[counts.index]
-    differ = (ranked[:, -1] > ranked[:, -2]) & (majority != gold).to_numpy()
+    differ = (alone & (majority != gold)).to_numpy()
     counts, gold, majority = counts[differ], gold[differ], majority[differ]
     n, is_gold = counts.sum(axis=1), gold.to_numpy()[:, None] == counts.columns.to_numpy()
     return pd.DataFrame(
         {
             "gold": gold,
             "majority": majority,
-            "share_gold": counts.to_numpy()[is_gold] / n,
+            "share_gold": counts.to_numpy(float)[is_gold] / n,
             "share_majority": counts.max(axis=1) / n,
             "n_responses": n,
             "p_gold": _is_mode(_posterior(counts, prior).to_numpy(), is_gold),
@@ -114,24 +115,34 @@ def entropy_against_models(people: pd.Series, models: pd.Series, seed: int = 0, 
     Take `bits`, or `entropy` under a uniform prior. Under one that differs between labels, items on which all agree do
     not tie: their ranks tell their label, and the correlation is that of labels with the models' difficulties.
 
-    Returns n_items, spearman, low and high: 95 % percentile bootstrap interval over items. Raises InputError where
-    fewer than 3 items are in both.
+    Returns n_items, spearman, low and high: 95 % percentile bootstrap interval over items; NaN where people or models
+    are the same on all items. Raises InputError where fewer than 3 items are in both, or one is in either twice.
     """
+    for who, disagreement in {"people": people, "models": models}.items():
+        again = disagreement.index[disagreement.index.duplicated()].unique()
+        if len(again):
+            raise one_message(who, [f"item {item!r} occurs twice" for item in again], "Give each item once")
     both = pd.concat([people.rename("people"), models.rename("models")], axis=1, join="inner").dropna()
     if len(both) < 3:
         raise InputError(f"people and models have {len(both)} items in common; give 3 or more, named alike in both")
     pairs = both.to_numpy(float)
     rng = np.random.default_rng(seed)
-    drawn = [spearmanr(pairs[rng.integers(len(pairs), size=len(pairs))]).statistic for _ in range(draws)]
-    low, high = np.nanquantile(drawn, [0.025, 0.975])
-    return pd.Series({"n_items": len(pairs), "spearman": spearmanr(pairs).statistic, "low": low, "high": high})
+    drawn = pd.Series([_spearman(pairs[rng.integers(len(pairs), size=len(pairs))]) for _ in range(draws)])
+    low, high = drawn.quantile([0.025, 0.975])
+    return pd.Series({"n_items": len(pairs), "spearman": _spearman(pairs), "low": low, "high": high})
+
+
+def _spearman(pairs: np.ndarray) -> float:
+    if (pairs == pairs[0]).all(axis=0).any():  # where scipy warns, of each resample
+        return float("nan")
+    return float(spearmanr(pairs).statistic)
 
 
 def _posterior(counts: pd.DataFrame, prior: float | pd.Series) -> pd.DataFrame:
     alpha = pd.Series(prior, counts.columns, dtype=float)  # of a Series, its values at these labels
     if not (alpha > 0).all():
         raise InputError(f"prior is {dict(alpha)}; give each label of the counts a number above 0")
-    return counts + alpha
+    return (counts + alpha).astype(float)
 
 
 def _likeliest_concentration(counts: np.ndarray, mean: np.ndarray) -> float:

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from cift.corpora import folded, label_codes
 from cift.errors import InputError
 from cift.finetuning import quiet
 
@@ -106,11 +107,11 @@ def _items(corpora: Mapping[str, Dataset] | Dataset, columns: Sequence[str]) -> 
         absent = [name for name in columns if name not in corpus.column_names]
         if absent:
             raise InputError(f"{split}: there is no column {absent[0]!r}; it has {', '.join(corpus.column_names)}")
-        texts = [[" ".join(text.casefold().split()) for text in corpus[column]] for column in columns]
+        texts = [list(map(folded, corpus[column][:])) for column in columns]
         names = corpus.features["label"].names
-        labels = [names[code] for code in corpus["label"]]
+        labels = [names[code] for code in label_codes(corpus)]
         rows = {
-            "item_id": list(corpus["item_id"]),
+            "item_id": corpus["item_id"][:],
             "split": split,
             "label": labels,
             "text": list(zip(*texts, strict=True)),

@@ -97,8 +97,9 @@ def parse_csv(text: str, source: object, delimiter: str = ",") -> pd.DataFrame:
 def read_table(path: str | Path) -> pd.DataFrame:
     """A .csv, .tsv, .jsonl or .parquet file as a table of text: missing cells are "", numbers are spelt out.
 
-    The index, "row", is the 1-based line of the file (the header of a csv or tsv is line 1), or the number of
-    the record in a parquet file. InputError: no such file, an unknown suffix, a file that cannot be read.
+    A csv's cells are separated by what `delimiter_of` finds: many spreadsheets write semicolons. The index, "row", is
+    the 1-based line of the file (the header of a csv or tsv is line 1), or the number of the record in a parquet
+    file. InputError: no such file, an unknown suffix, a file that cannot be read.
     """
     rows = read_rows(path)
     twice = sorted(set(rows.table.columns[rows.table.columns.duplicated()]))
@@ -151,8 +152,8 @@ def _split_csv(text: str, source: object, delimiter: str) -> Rows:
             start = reader.line_num + 1
     except csv.Error as error:
         raise InputError(
-            f"{source}: row {start} cannot be split into cells ({error}); close every quote, and double the "
-            "quotes inside a quoted cell"
+            f"{source}: row {start} cannot be split into cells ({error}); close every quote, double the quotes "
+            f"inside a quoted cell, and have no cell of more than {csv.field_size_limit()} characters"
         ) from error
     if not rows:
         raise InputError(f"{source}: the file is empty; it needs a header and at least one row")
@@ -168,7 +169,8 @@ def _split_csv(text: str, source: object, delimiter: str) -> Rows:
 
 
 def _read_csv(path: Path) -> Rows:
-    return _split_csv(read_text(path), path, "\t" if path.suffix.lower() == ".tsv" else ",")
+    text = read_text(path)
+    return _split_csv(text, path, "\t" if path.suffix.lower() == ".tsv" else delimiter_of(text))
 
 
 def _read_jsonl(path: Path) -> Rows:
@@ -204,11 +206,13 @@ def _read_jsonl(path: Path) -> Rows:
 
 def _read_parquet(path: Path) -> Rows:
     import pyarrow
+    from pyarrow.parquet import ParquetFile
 
     if not path.is_file():
         raise InputError(f"{path}: no such file; check the path")
     try:
-        table = pd.read_parquet(path)
+        with ParquetFile(path) as file:  # as objects, lest whole numbers become floats where one is missing
+            table = file.read().to_pandas(integer_object_nulls=True)
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a readable parquet file ({error}); write the file again") from error
     table = table.apply(lambda column: column.astype(object).map(as_text))

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from cift.files import one_message
+
 if TYPE_CHECKING:
     from datasets import Dataset
 
@@ -17,18 +19,22 @@ def pseudonymise(ids: Iterable[str], prefix: str = "w", digits: int = 3) -> list
     """The ids numbered in order of first appearance: "A2K5ICP…" becomes "w001" wherever it stands.
 
     Nothing leads back from the numbers to the ids without the original file. More ids than the digits hold get
-    longer numbers.
+    longer numbers. Raises InputError for missing ids: nobody must come of them.
     """
+    ids = list(ids)
     numbers: dict[str, int] = {}
+    absent = [f"number {i} is {name!r}" for i, name in enumerate(ids, 1) if pd.isna(name) or not str(name).strip()]
+    if absent:
+        raise one_message("ids", absent, "Leave out what has no id, or give it one")
     return [f"{prefix}{numbers.setdefault(name, len(numbers) + 1):0{digits}d}" for name in ids]
 
 
 def personal_data(source: pd.DataFrame | Dataset) -> pd.DataFrame:
     """What looks like personal data: one row a find, with row, column, kind and the find, cut to its first two letters.
 
-    source: a corpus, or any table (answers as they came from the platform): every column, and an index with a name,
-    as the respondents in a table of responses. row: the table's index if that is called "row" (lines of the file, from
-    `read_table`), else the position from 1.
+    source: a corpus, or any table (answers as they came from the platform): every column, and every level of the index
+    that has a name, as the respondents in a table of responses. row: the table's index if that is called "row" (lines
+    of the file, from `read_table`), else the position from 1.
 
     In the text: e-mail, url with a user's name, IBAN and payment card (with right check digits), US social security
     number, phone (with a +, a leading 0, or grouped as in the US), IP address, coordinates (of four decimals, or
@@ -41,13 +47,12 @@ def personal_data(source: pd.DataFrame | Dataset) -> pd.DataFrame:
     """
     table = source if isinstance(source, pd.DataFrame) else source.to_pandas()
     rows = table.index if table.index.name == "row" else range(1, len(table) + 1)
-    if table.index.name not in (None, "row"):
-        table = table.reset_index()
+    levels = [(name, table.index.get_level_values(i)) for i, name in enumerate(table.index.names)]
     finds = []
-    for column in table:
+    for column, cells in [*(level for level in levels if level[0] not in (None, "row")), *table.items()]:
         if _TELLING_COLUMN.fullmatch(str(column)):
-            finds.append((None, column, "column name", f"{table[column].notna().sum()} values"))
-        for row, cell in zip(rows, table[column], strict=True):
+            finds.append((None, column, "column name", f"{cells.notna().sum()} values"))
+        for row, cell in zip(rows, cells, strict=True):
             if not isinstance(cell, float):
                 finds += [(row, column, kind, _masked(text)) for kind, text in _finds(str(cell))]
     return pd.DataFrame(finds, columns=["row", "column", "kind", "found"]).astype({"row": "Int64"})
@@ -65,7 +70,7 @@ def _finds(text: str) -> Iterator[tuple[str, str]]:
         for match in pattern.finditer(text):
             if valid(match.group()):
                 yield kind, match.group()
-                text = text.replace(match.group(), " " * len(match.group()))
+                text = f"{text[: match.start()]}{' ' * len(match.group())}{text[match.end() :]}"
 
 
 # check digits and ranges
@@ -121,7 +126,7 @@ _KINDS: list[tuple[str, re.Pattern, Callable[[str], bool]]] = [
     (kind, re.compile(pattern), valid)
     for kind, pattern, valid in (
         ("url with user", r"\b[A-Za-z][A-Za-z0-9+.-]*://[^\s/@]+@[\w-]+(?:\.[\w-]+)*(?:[:/][^\s,;)]*)?", _anything),
-        ("e-mail", r"\b[\w.+-]+@(?:[\w-]+\.)+[A-Za-z]{2,}\b", _anything),
+        ("e-mail", r"\b[\w.+-]{1,64}@(?:[\w-]+\.)+[A-Za-z]{2,}\b", _anything),
         ("IBAN", r"\b[A-Z]{2}\d{2}(?:[A-Z0-9]{11,30}|(?: [A-Z0-9]{4}){2,7}(?: [A-Z0-9]{1,3})?)\b", _is_iban),
         (
             "payment card",  # Visa, Mastercard, Discover; American Express

@@ -40,6 +40,7 @@ Choose as most people would after reading the first sentence: use what everybody
 invent a story that would make the second sentence true or false.
 
 Judge the content, not the style. There is no trick, and no need to think long. If you cannot say, skip the item."""
+_OTHERS = (".txt", ".tsv", ".xlsx", ".xls", ".ods", ".numbers")  # what answers may have been saved as by mistake
 PARTS = 200  # different parts in a form with per_person
 COLUMNS = ["respondent", "item_id", "answer", "order", "seconds", "kind", "form"]
 
@@ -69,7 +70,8 @@ def write(
         gets a random part.
     seed: of the parts, and, with a respondent's code, of the order of the items, which differs between respondents.
 
-    InputError, one message: an empty title, contact or instructions, no items, an item_id that occurs twice, labels
+    InputError, one message: an empty title, contact or instructions, no items, an item_id that occurs twice, a practice
+    or check item without label (items may be without: they have none in items.csv either), labels
     without words or of another corpus, fewer than 2 or more than 9 labels, per_person outside 1 to the number of items.
     """
     names = corpus.features["label"].names
@@ -79,6 +81,8 @@ def write(
     items = pd.concat(tables, ignore_index=True)
     given = {"title": title, "contact": contact, "instructions": instructions}
     problems = [f"the {name} is empty" for name, text in given.items() if not text.strip()]
+    unlabelled = items[(items["label"] == "") & (items["kind"] != "item")]
+    problems += [f"{kind} item {item!r} has no label" for item, kind in unlabelled[["item_id", "kind"]].to_numpy()]
     problems += [f"item {item!r} occurs twice" for item in items["item_id"][items["item_id"].duplicated()].unique()]
     problems += [f"label {name!r} has no words for its button" for name in names if not words.get(name, "").strip()]
     problems += [f"labels: {name!r} is no label of the corpus" for name in words if name not in names]
@@ -108,7 +112,8 @@ def write(
         "parts": None if per_person is None else _parts(len(corpus), per_person, seed),
         "seed": seed,
     }
-    form["id"] = hashlib.sha256(json.dumps(form, sort_keys=True).encode()).hexdigest()[:12]
+    digest = hashlib.sha256(json.dumps(form, sort_keys=True).encode()).hexdigest()
+    form["id"] = "f" + digest[:11]  # a spreadsheet would take 1234e5678901 for a number
     folder = Path(folder)
     columns = ["item_id", "kind", "premise", "hypothesis", "label"]
     write_text(folder / "items.csv", items[columns].to_csv(index=False, lineterminator="\n"))
@@ -119,7 +124,8 @@ def write(
 def read(answers: str | Path | Sequence[str | Path], form: str | Path) -> pd.DataFrame:
     """The answers that people handed in, as a long table; `crowds.to_wide` makes responses of those of kind "item".
 
-    answers: a folder, of which every .csv below it is read, or files. form: the form.html that was handed out.
+    answers: a folder, of which every .csv below it is read, or files. What else is in the folder and looks like a table
+        or text (.csv.txt, .xlsx, ...) is named in a UserWarning. form: the form.html that was handed out.
 
     Returns
     -------
@@ -139,6 +145,7 @@ def read(answers: str | Path | Sequence[str | Path], form: str | Path) -> pd.Dat
     given = [answers] if isinstance(answers, str | Path) else list(answers)
     own = Path(form).parent / "items.csv"
     paths = [path for name in given for path in _tables_in(Path(name)) if path.resolve() != own.resolve()]
+    others = [str(path) for name in given for path in sorted(Path(name).rglob("*")) if path.suffix.lower() in _OTHERS]
     problems = [] if paths else ["there is no .csv file of answers"]
     found: dict[str, tuple[Path, pd.DataFrame]] = {}
     twice, unfinished = [], []
@@ -168,7 +175,8 @@ def read(answers: str | Path | Sequence[str | Path], form: str | Path) -> pd.Dat
             f"saved last), and only those of form {asked['id']}"
         )
         raise one_message("answers", problems, remedy)
-    for what, names in {"the same answers were handed in twice, kept once": twice, "not finished": unfinished}.items():
+    told = {"not read, for the name does not end in .csv": others, "not finished": unfinished}
+    for what, names in {"the same answers were handed in twice, kept once": twice, **told}.items():
         if names:
             more = f" and {len(names) - 20} more" if len(names) > 20 else ""
             warnings.warn(f"answers: {what}: {', '.join(names[:20])}{more}", UserWarning, stacklevel=2)
@@ -187,7 +195,8 @@ def read(answers: str | Path | Sequence[str | Path], form: str | Path) -> pd.Dat
 def _items(data: Dataset, kind: str) -> pd.DataFrame:
     names = data.features["label"].names
     table = data.to_pandas()
-    return table.assign(label=[names[code] for code in table["label"]], kind=kind)
+    labels = [names[int(code)] if code >= 0 else "" for code in table["label"]]  # -1 and NaN: without label
+    return table.assign(label=labels, kind=kind)
 
 
 def _records(items: pd.DataFrame, *columns: str) -> list[dict[str, str]]:
@@ -245,12 +254,13 @@ def contents(form: str | Path) -> dict[str, Any]:
 
 
 def _tables_in(path: Path) -> list[Path]:
-    return sorted(path.rglob("*.csv")) if path.is_dir() else [path]
+    return sorted(name for name in path.rglob("*") if name.suffix.lower() == ".csv") if path.is_dir() else [path]
 
 
 def _faults(table: pd.DataFrame, form: Mapping[str, Any]) -> list[str]:
     """All that is wrong with one file's rows."""
     absent = [f"there is no column {name!r}" for name in COLUMNS if name not in table]
+    absent += [f"two columns are {name!r}" for name in table.columns[table.columns.duplicated()].unique()]
     if absent or table.empty:
         return absent or ["there are no answers"]
     foreign = table["form"][table["form"] != form["id"]].unique()

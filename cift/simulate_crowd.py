@@ -9,7 +9,8 @@ intercepts log s and log(1 - s): s is the share of the more tempting one among w
 label then has probability sigmoid(a (theta - b)), a 2PL exactly, so the a and b below are the truth that a
 calibration of the scored answers should find.
 
-And, for any items with gold labels, a simulated sparse crowd of respondents of known kinds (`sparse_answers`).
+And, for any items with gold labels, a simulated sparse crowd of respondents of known kinds (`sparse_answers`); and the
+files that a simulated class hands in for a questionnaire of the probes (`hand_in`).
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ import pandas as pd
 from scipy.optimize import brentq
 from scipy.special import expit, roots_hermitenorm, softmax
 
+from cift import questionnaire
 from cift.corpora import LABELS, data_dir, scale_name
+from cift.errors import InputError
 from cift.files import one_message, read_table, write_text
 
 SEED = 2016
@@ -166,11 +169,14 @@ def sparse_answers(
     Raises
     ------
     InputError
-        One message: an unknown kind, fewer than two labels, more answers an item than respondents, fewer batches
-        than respondents need.
+        One message: an unknown kind, shares below 0 or all 0, an item without label, fewer than two labels, more
+        answers an item than respondents, fewer batches than respondents need.
     """
     n_batches = -(-len(gold) // _BATCH)
     problems = [f"the kind {kind!r} is unknown" for kind in kinds if kind not in KINDS]
+    if not (sum(kinds.values()) > 0 and min(kinds.values()) >= 0):
+        problems.append(f"the kinds have the shares {list(kinds.values())}")
+    problems += [f"item {item!r} has no gold label" for item in gold.index[gold.isna()]]
     if gold.nunique() < 2:
         problems.append("the gold labels are all the same")
     if answers_per_item > n_respondents:
@@ -181,7 +187,9 @@ def sparse_answers(
         )
     if problems:
         raise one_message(
-            "sparse_answers", problems, f"Kinds are {', '.join(KINDS)}; ask for fewer respondents or more items"
+            "sparse_answers",
+            problems,
+            f"Kinds are {', '.join(KINDS)}, their shares 0 or more; ask for fewer respondents or more items",
         )
     rng = np.random.default_rng(seed)
     share = np.array(list(kinds.values()), float)
@@ -189,12 +197,13 @@ def sparse_answers(
     kind = rng.permutation(np.repeat(list(kinds), _rounded(share / share.sum() * n_respondents)))
     batches = np.array_split(rng.permutation(len(gold)), n_batches)
     taken = _deal(_workloads(n_respondents, n_batches, answers_per_item, rng), n_batches, answers_per_item, rng)
-    labels, ease = np.unique(gold.to_numpy(str)), rng.standard_normal(len(gold))
+    label = gold.to_numpy(object)
+    labels, ease = np.unique(label), rng.standard_normal(len(gold))
     parts = []
     for person, name in enumerate(names):
         order = [rng.permutation(batches[batch]) for batch in rng.permutation(np.flatnonzero(taken[person]))]
         items = np.concatenate(order)
-        answers, seconds = _answer(KINDS[kind[person]], gold.to_numpy(str)[items], ease[items], labels, rng)
+        answers, seconds = _answer(KINDS[kind[person]], label[items], ease[items], labels, rng)
         columns = {"respondent": name, "item_id": gold.index[items], "answer": answers}
         parts.append(pd.DataFrame(columns | {"order": np.arange(1, len(items) + 1), "seconds": seconds.round(1)}))
     table = pd.concat(parts, ignore_index=True).astype({"answer": object})
@@ -240,6 +249,50 @@ def _deal(load: np.ndarray, batches: int, each: int, rng: np.random.Generator) -
         taken[people, batch] = True
         left[people] -= 1
     return taken
+
+
+# a class with a questionnaire
+
+
+def hand_in(form: str | Path, truth: pd.DataFrame, n: int, seed: int = SEED) -> Path:
+    """Write what a simulated class of n students hands in for a form of `questionnaire.write`; return the folder.
+
+    The folder, class-of-<n> beside the form, gets a file per student, as the form would save it. Abilities are
+    N(0, 1), answers come from `respond`, times are log-normal with a median of 14 seconds and deviation 0.4. The last
+    student clicks through: any label, in 2 seconds. Student k has the form's k-th part; gold labels are those of the
+    items.csv that lies beside the form.
+
+    truth: as `item_truth` gives it, with all items of the form. InputError: an item without truth, n below 1.
+    """
+    form = Path(form)
+    asked, gold = questionnaire.contents(form), read_table(form.with_name("items.csv")).set_index("item_id")["label"]
+    problems = [f"item {item!r} has no row" for item in gold.index if item not in truth.index]
+    if problems:
+        raise one_message("truth", problems, "Make the form of items whose truth is known, such as the probes")
+    if n < 1:
+        raise InputError(f"n is {n}; give the number of students, 1 or more")
+    rng = np.random.default_rng(seed)
+    practice, body, checks = ([item["item_id"] for item in asked[kind]] for kind in ("practice", "items", "checks"))
+    parts = asked["parts"] or [range(len(body))]
+    says = respond(truth.loc[gold.index], gold, rng.standard_normal(n), rng)
+    says.iloc[-1] = rng.choice(LABELS, len(gold))
+    folder = form.parent / f"class-of-{n}"
+    for student in range(n):
+        mixed = [body[place] for place in parts[student % len(parts)]] + checks
+        items = [*practice, *rng.permutation(mixed)]
+        median = 2 if student == n - 1 else 14
+        columns = {
+            "respondent": f"student-{student + 1}",
+            "item_id": items,
+            "answer": says.loc[student, items].to_numpy(),
+            "order": np.arange(1, len(items) + 1),
+            "seconds": (median * np.exp(0.4 * rng.standard_normal(len(items)))).round(1),
+            "kind": [asked["kinds"][item] for item in items],
+            "form": asked["id"],
+        }
+        sheet = pd.DataFrame(columns)[questionnaire.COLUMNS]
+        write_text(folder / f"answers-{student + 1}.csv", sheet.to_csv(index=False, lineterminator="\n"))
+    return folder
 
 
 if __name__ == "__main__":

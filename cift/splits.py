@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from cift.corpora import folded
+from cift.corpora import folded, label_codes
 from cift.errors import InputError
 from cift.files import one_message
 from cift.selection import balance
@@ -71,7 +71,11 @@ def crossing(splits: Mapping[str, Dataset], group: str = "premise") -> pd.DataFr
     """Groups with pairs in more than one split: a row each, a column a split, cells count pairs. No leak: no rows.
 
     Values that differ only by case or spacing are the same group; it is named in lower case.
+    Raises InputError for a split without such a column.
     """
+    absent = [name for name, corpus in splits.items() if group not in corpus.column_names]
+    if absent:
+        raise one_message("crossing", [f"{name} has no column {group!r}" for name in absent], "Name one that all have")
     counts = pd.DataFrame({name: _keys(corpus, group).value_counts() for name, corpus in splits.items()})
     counts = counts.fillna(0).astype(int).rename_axis(index=group)
     return counts[(counts > 0).sum(axis=1) > 1]
@@ -173,4 +177,4 @@ def _counted(corpus: Dataset, group: str | None) -> str:
 
 def _label_counts(corpus: Dataset) -> pd.Series:
     names = corpus.features["label"].names
-    return pd.Series(np.bincount(corpus["label"][:], minlength=len(names)), index=names)
+    return pd.Series(np.bincount(label_codes(corpus), minlength=len(names)), index=names)

@@ -15,8 +15,10 @@ import pandas as pd
 from scipy.special import softmax
 
 from cift import finetuning, losses, models
+from cift.corpora import folded, label_codes
 from cift.embeddings import embed, embed_pairs
 from cift.errors import InputError
+from cift.evaluation import wilson
 from cift.files import one_message
 
 if TYPE_CHECKING:
@@ -62,7 +64,7 @@ def gibberish(corpus: Dataset) -> pd.DataFrame:
     empty for most) and score: the larger of the two texts' bits per character (`surprise`).
     """
     table = corpus.select_columns(["item_id", *COLUMNS]).to_pandas()
-    texts = table[list(COLUMNS)].apply(lambda column: column.str.casefold().str.split().str.join(" "))
+    texts = table[list(COLUMNS)].map(folded)
     distinct = pd.Index(pd.unique(texts.to_numpy().ravel()))
     bits = pd.Series(surprise(distinct), index=distinct)
     odd = {reason: {text for text in distinct if re.search(pattern, text)} for reason, pattern in NOISE.items()}
@@ -108,8 +110,9 @@ def out_of_sample(
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
-    names, labels = corpus.features["label"].names, np.array(corpus["label"])
-    premises = np.array(corpus["premise"], dtype=object)
+    names, labels = corpus.features["label"].names, label_codes(corpus)
+    premises = pd.Series(corpus["premise"][:], dtype=object)
+    premises = premises.groupby(premises.map(folded)).transform("first").to_numpy()  # case and spacing tell nothing
     counts = {"premises": len(set(premises)), **{f"items {names[code]}": sum(labels == code) for code in set(labels)}}
     few = [f"{count} {what}" for what, count in counts.items() if count < folds]
     if few or len(set(labels)) < 2:
@@ -142,7 +145,7 @@ def label_errors(corpus: Dataset, predictions: pd.DataFrame) -> pd.DataFrame:
     from cleanlab.filter import find_label_issues
     from cleanlab.rank import get_label_quality_scores
 
-    names, labels = corpus.features["label"].names, np.array(corpus["label"])
+    names, labels = corpus.features["label"].names, label_codes(corpus)
     columns = [f"logit_{name}" for name in names]
     problems = [f"there is no column {name!r}" for name in ("item_id", *columns) if name not in predictions]
     if not problems:
@@ -168,8 +171,6 @@ def precision_recall(found: Collection[str], planted: Collection[str], n_items: 
     drawn at random would give on average), hits and of (the share's numerator and denominator).
     Raises InputError when nothing was found or planted, or more than there are items.
     """
-    from scipy.stats import binomtest
-
     found, planted = set(found), set(planted)
     if not found or not planted or len(found | planted) > n_items:
         raise InputError(
@@ -179,8 +180,7 @@ def precision_recall(found: Collection[str], planted: Collection[str], n_items: 
     hits = len(found & planted)
     rows = {}
     for name, of, chance in (("precision", found, planted), ("recall", planted, found)):
-        low, high = binomtest(hits, len(of)).proportion_ci(method="wilson")
-        rows[name] = (hits / len(of), low, high, len(chance) / n_items, hits, len(of))
+        rows[name] = (hits / len(of), *wilson(hits, len(of)), len(chance) / n_items, hits, len(of))
     return pd.DataFrame.from_dict(rows, orient="index", columns=["share", "low", "high", "chance", "hits", "of"])
 
 

@@ -17,6 +17,7 @@ from scipy.stats import t
 from cift.consensus import checked, coded, consensus, credit, known_gold
 from cift.errors import InputError
 from cift.evaluation import wilson
+from cift.files import one_message
 
 _TOO_FAST = 1 / 3  # of an item's median seconds: less is too fast
 
@@ -163,14 +164,18 @@ def trend(answers: pd.DataFrame, gold: pd.Series, by: str = "order", unit: float
     answers, right = _right(answers, gold, by)
     who = answers["respondent"]
     x, y = answers[by].astype(float) / unit, right
-    within = x - x.groupby(who).transform("mean"), y - y.groupby(who).transform("mean")
-    rows = {"pooled": _slope(x - x.mean(), y - y.mean(), who), "within": _slope(*within, who)}
+    rounding = 1e-9 * x.abs().max()  # what does not vary is still off its mean by this much at most
+    means = {"pooled": (x.mean(), y.mean()), "within": [z.groupby(who).transform("mean") for z in (x, y)]}
+    rows = {
+        name: _slope((x - x_mean).where(lambda off: off.abs() > rounding, 0.0), y - y_mean, who)
+        for name, (x_mean, y_mean) in means.items()
+    }
     return pd.DataFrame(rows, index=["change", "low", "high", "p"]).T
 
 
 def _slope(x: pd.Series, y: pd.Series, who: pd.Series) -> list[float]:
-    people = who.nunique()
-    if people < 2 or not (x**2).sum() > 0:
+    people = who[x != 0].nunique()  # who answered once says nothing of a change within a person
+    if people < 2:
         return [np.nan] * 4
     slope = (x * y).sum() / (x**2).sum()
     score = (x * (y - slope * x)).groupby(who).sum()
@@ -219,8 +224,8 @@ def enough(
     Raises
     ------
     InputError
-        As `cift.consensus.consensus`; an item without gold label or with fewer answers than the largest size, a
-        size below 1.
+        As `cift.consensus.consensus`; an item without gold label or distribution, or with fewer answers than the
+        largest size; a size below 1.
     """
     from tqdm.auto import tqdm
 
@@ -230,12 +235,18 @@ def enough(
     gold = known_gold(answers, gold)
     data, items, _, names = coded(answers)
     fewest = int(data.groupby("task").size().min())
-    if not sizes or min(sizes) < 1 or max(sizes) > fewest:
+    if not len(sizes) or min(sizes) < 1 or max(sizes) > fewest:
         raise InputError(f"sizes: {list(sizes)}; give sizes from 1 to {fewest}, the answers of the item with fewest")
     task, label = data["task"].to_numpy(), data["label"].to_numpy()
-    truth = _shares(task, label, len(items), len(names))
     if distributions is not None:
-        truth = distributions.loc[items].reindex(columns=names, fill_value=0.0).to_numpy(float)
+        wanted = distributions.reindex(items).drop(columns="n_responses", errors="ignore")
+        names = names.append(wanted.columns.difference(names))  # also those that nobody gave
+        truth = wanted.reindex(columns=names, fill_value=0.0).to_numpy(float)
+        if np.isnan(truth).any():
+            missing = items[np.isnan(truth).any(axis=1)]
+            raise one_message("distributions", [f"item {item!r} has none" for item in missing], "Give every item's")
+    else:
+        truth = _shares(task, label, len(items), len(names))
     rng = np.random.default_rng(seed)
     rows = []
     for _ in tqdm(range(repeats), desc="Subsamples", disable=quiet()):

@@ -134,3 +134,18 @@ def test_published_kappas(mirror, stratum, kappa):
     assert found.loc["Fleiss' kappa", "value"] == pytest.approx(kappa, abs=0.001)
     assert found.loc["Krippendorff's alpha", "value"] == pytest.approx(kappa, abs=0.001)
     assert found.loc["Cohen's kappa, mean of pairs", "value"] == pytest.approx(kappa, abs=0.006)
+
+
+def test_cohen_is_exact_on_many_items():
+    people = pd.DataFrame(np.where(np.random.default_rng(0).random((2, 20_001)) < 0.9995, "a", "b"))
+    people.iloc[:, :3] = "b"
+    assert agreement.cohen_kappas(people)["kappa"][0] == pytest.approx(cohen_kappa_score(*people.to_numpy()), abs=1e-9)
+
+
+def test_types_of_cells_do_not_matter_and_nobody_agrees_with_nobody():
+    people = pd.DataFrame({"i1": ["x", "y", "x"], "i2": ["y", None, "y"]})
+    expected = agreement.agreement(people, draws=5)
+    for dtype in ("category", "string", "string[pyarrow]"):
+        pd.testing.assert_frame_equal(agreement.agreement(people.astype(dtype), draws=5), expected)
+    with pytest.raises(InputError, match="nobody answered anything"):
+        agreement.cohen_kappas(people.iloc[:0])

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from datasets import Dataset
 from scipy.stats import fisher_exact
 
 from cift import bias
@@ -216,3 +217,28 @@ def test_snli_hypotheses_give_less_away_after_weighting(snli):
     gaps = [right[easy].mean() - right[~easy].mean() for right in (before, after)]
     assert gaps[0] > 0.3 and gaps[1] < 0.8 * gaps[0]
     assert 0.5 * len(train) < bias.effective_size(weights) < 0.8 * len(train)
+
+
+def test_sentences_without_words_and_weights_of_nothing_are_input_errors(train):
+    rows = [{"premise": "🙂 !", "hypothesis": "🙂", "label": label} for label in LABELS]
+    smileys = to_dataset(pd.DataFrame(rows))
+    with pytest.raises(InputError, match="train, hypothesis: no sentence has a word"):
+        bias.predict_from(smileys, smileys)
+    assert len(bias.predict_from(smileys, smileys, "overlap")) == 3
+    with pytest.raises(InputError, match="premise: no sentence has a word"):
+        bias.word_label_association(smileys, "premise")
+    with pytest.raises(InputError, match="weights: all are 0"):
+        bias.reweighted_sample(train, pd.Series(0.0, index=train["item_id"][:]), 3, seed=0)
+
+
+def test_pairs_without_label_do_not_count_as_the_last_label(train):
+    few = train.select(range(30))
+    unlabelled = Dataset.from_dict(few[:] | {"label": [-1, *few["label"][1:]]}, features=few.features)
+    for ask in (
+        lambda: bias.predict_from(unlabelled, few),
+        lambda: bias.predict_from(few, unlabelled),
+        lambda: bias.word_label_association(unlabelled, min_count=1),
+        lambda: bias.balancing_weights(unlabelled, seed=0),
+    ):
+        with pytest.raises(InputError, match="pair 1 has no label"):
+            ask()

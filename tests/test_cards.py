@@ -105,6 +105,9 @@ def test_public_data_brings_its_provenance():
     assert dict(sections(data_card(corpus(("p", "h", "neutral")), "snli-full"))["Data card: snli-full"])[
         "citation"
     ].startswith("Bowman")
+    name = "snli-from-our-clinic"
+    own = dict(sections(data_card(corpus(("p", "h", "neutral")), name))[f"Data card: {name}"])
+    assert own["licence"] == own["citation"] == own["source"] == NOT_STATED
     assert "Files" not in sections(data_card(corpus(("p", "h", "neutral")), "snlish"))
 
 
@@ -147,3 +150,8 @@ def test_shortcuts_are_the_table_given(splits):
     rows = sections(data_card(splits, "scenes", shortcuts=table))["Shortcuts"][1:]
     assert [row[0] for row in rows] == list(table["reads"])
     assert [float(row[2]) for row in rows] == pytest.approx(table["accuracy"], abs=5e-4)
+
+
+def test_line_ends_do_not_break_a_table():
+    told = sections(data_card(corpus(("p", "h", "neutral")), "mine", citation="Doe (2020).\nA title."))
+    assert dict(told["Data card: mine"])["citation"] == "Doe (2020). A title."

@@ -179,3 +179,8 @@ def test_snli_pairs_without_gold_label_are_seen_as_missing(mirror):
     with gzip.open(mirror / "snli" / "snli_1.0_dev.jsonl.gz") as lines:
         raw = pd.DataFrame([{"gold_label": json.loads(line)["gold_label"]} for line in lines])
     assert cleaning.missing(raw).loc["gold_label", "written_as"] == "- (158)"
+
+
+def test_columns_of_one_name_are_all_looked_at():
+    table = cleaning.missing(pd.DataFrame([["", "a"], ["", "b"]], columns=["x", "x"]))
+    assert list(table.index) == ["x", "x"] and table["blank"].tolist() == [2, 0]

@@ -157,3 +157,8 @@ def test_an_assignment_is_balanced_after_every_respondent_and_links_all_items():
 def test_what_cannot_be_meant_is_refused(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_assigned_items_may_be_part_of_a_table():
+    items = pd.Series(list("abcdef"))[2:]
+    assert collecting.assign(items, ["p"], 2).equals(collecting.assign(list("cdef"), ["p"], 2))

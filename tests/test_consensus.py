@@ -148,3 +148,12 @@ def test_record_is_of_the_registered_data(committed):
     assert all(REGISTRY[name].hash == sha for name, sha in committed["data"].items()) and len(committed["data"]) == 2
     people = pd.DataFrame(committed["snow2008"]["quality"])
     assert len(people) == 164 and people["respondent"].str.fullmatch(r"w\d{3}").all() and people["n"].sum() == 8000
+
+
+def test_one_item_has_no_interval_and_gold_is_named_as_the_answers_are():
+    answers = pd.DataFrame({"respondent": ["r1", "r2", "r3"], "item_id": "i", "answer": ["x", "y", "x"]})
+    table = cs.compare(answers, pd.Series({"i": "x"}), ["majority", "dawid-skene"])
+    assert table["accuracy"].eq(1).all() and table["difference_low"].isna().all()
+    for gold, message in (({"i": None}, "item 'i' has no gold label"), ({"i": 0}, "labels such as 0")):
+        with pytest.raises(InputError, match=message):
+            cs.compare(answers, pd.Series(gold), ["majority"])

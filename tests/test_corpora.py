@@ -4,7 +4,7 @@ import datasets
 import pandas as pd
 import pytest
 
-from cift.corpora import LABELS, load_corpus, overlap, to_dataset, validate, without
+from cift.corpora import LABELS, label_codes, load_corpus, overlap, to_dataset, validate, without
 from cift.errors import InputError
 
 PAIRS = pd.DataFrame(
@@ -331,3 +331,25 @@ def test_paths_that_lead_nowhere(tmp_path):
         load_corpus(tmp_path / "none")
     with pytest.raises(InputError, match="no such file or folder"):
         load_corpus("pairs.txt")
+
+
+def test_further_columns_of_any_kind(tmp_path):
+    further = {
+        "answers": [["neutral"], ["neutral", "entailment"], None],
+        "mixed": [1, "a", None],
+        "small": pd.array([1, 2, 3], dtype="uint8"),
+        "kind": pd.Categorical([1, 2, 1]),
+    }
+    corpus = to_dataset(PAIRS.assign(**further))
+    assert corpus["answers"][:] == ['["neutral"]', '["neutral", "entailment"]', None]
+    assert corpus["mixed"][:] == ["1", "a", None]
+    assert corpus["small"][:] == [1, 2, 3] and corpus["kind"][:] == ["1", "2", "1"]
+
+
+@pytest.mark.parametrize("absent", [-1, None])
+def test_label_codes_are_of_labelled_pairs(absent):
+    corpus = to_dataset(PAIRS)
+    assert label_codes(corpus).tolist() == [0, 1, 2]
+    unlabelled = datasets.Dataset.from_dict(corpus[:] | {"label": [0, absent, 2]}, features=corpus.features)
+    with pytest.raises(InputError, match="corpus: pair 2 has no label. Leave"):
+        label_codes(unlabelled)

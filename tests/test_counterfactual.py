@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cift.evaluation import proportion
 from cift.corpora import LABELS, load_corpus, to_dataset
 from cift.counterfactual import counterfactuals, flips, swap_gender
 from cift.errors import InputError
+from cift.evaluation import proportion
 
 
 @pytest.mark.parametrize(
@@ -77,3 +77,13 @@ def test_snli_is_mostly_about_men_and_women(mirror):
     corpus = load_corpus("snli", "validation")
     share = len(counterfactuals(corpus)) / len(corpus)
     assert 0.6 < share < 0.8
+
+
+def test_flips_matches_labels_by_name_and_items_once():
+    before = predictions("ab", "en", [[0.8, 0.1, 0.1], [0.2, 0.6, 0.2]])
+    turned = before[["item_id", "label", *(f"logit_{name}" for name in reversed(LABELS)), "predicted"]]
+    assert flips(before, turned)["shift"].tolist() == [0, 0, 0]
+    with pytest.raises(InputError, match="item 'a' has two original predictions"):
+        flips(pd.concat([before, before]), before)
+    with pytest.raises(InputError, match="of other labels"):
+        flips(before.drop(columns="logit_neutral"), before)

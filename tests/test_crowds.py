@@ -220,7 +220,7 @@ def test_wide_and_long_say_the_same(responses):
     long = crowds.to_long(responses)
     assert long.columns.tolist() == ["respondent", "item_id", "answer"] and len(long) == 6
     pd.testing.assert_frame_equal(crowds.to_wide(long), responses.rename_axis(columns="item_id"))
-    with pytest.raises(InputError, match="answers: 'ann' answers 'i1' twice. Keep one"):
+    with pytest.raises(InputError, match="answers: 'ann' answers 'i1' twice. Give"):
         crowds.to_wide(pd.concat([long, long[:1]]))
 
 
@@ -339,3 +339,46 @@ def test_model_crowd_is_in_the_order_of_snli_test(mirror):
     people = np.array([agreement[item] for item in success.index])
     assert np.corrcoef(success, people)[0, 1] > 0.35
     assert abs(np.corrcoef(np.roll(success, 1), people)[0, 1]) < 0.05
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_wide_answers_as_spreadsheets_save_them(file, delimiter):
+    content = "\ufeffuserid,i1,i2\r\n01,e,n\r\n1,,c\r\n".replace(",", delimiter)
+    responses = crowds.read_responses(file(content))
+    assert responses.loc["01"].tolist() == ["entailment", "neutral"] and responses.loc["1", "i2"] == "contradiction"
+
+
+def test_long_answers_without_a_respondent_are_nobodys():
+    answers = pd.DataFrame({"respondent": ["ann", None, "bob"], "item_id": "i1", "answer": ["a", "b", "c"]})
+    with pytest.raises(InputError, match="row 1 has no respondent"):
+        crowds.to_wide(answers)
+    with pytest.raises(InputError, match="there is no column 'answer'"):
+        crowds.to_wide(answers[["respondent", "item_id"]])
+
+
+@pytest.mark.parametrize("dtype", ["category", "string", "string[pyarrow]"])
+def test_missing_cells_are_none_whatever_the_type(dtype):
+    answers = pd.DataFrame({"respondent": ["ann", "bob"], "item_id": "i1", "answer": ["a", None]}).astype(dtype)
+    wide = crowds.to_wide(answers)
+    assert wide["i1"].tolist() == ["a", None] and wide.columns.dtype == object
+    assert crowds.label_counts(wide.astype(dtype), None)["a"].dtype == int
+
+
+@pytest.mark.parametrize(
+    ("gold", "message"),
+    [
+        ({"i1": "a", "i2": None}, "item 'i2' has no gold label"),
+        ({"i1": 0, "i2": 1}, "labels such as 0 are compared with answers such as 'a'"),
+    ],
+)
+def test_gold_that_would_make_every_answer_wrong(gold, message):
+    responses = pd.DataFrame({"i1": ["a", "b"], "i2": ["b", None]})
+    with pytest.raises(InputError, match=message):
+        crowds.score(responses, pd.Series(gold))
+    with pytest.raises(InputError, match="item 'i1' has two gold labels"):
+        crowds.score(responses, pd.Series(["a", "a", "b"], ["i1", "i1", "i2"]))
+
+
+def test_consensus_of_items_that_nobody_answered():
+    assert crowds.consensus(pd.DataFrame({"i1": ["a", "a"], "i2": [None, None]})).tolist() == ["a", None]
+    assert crowds.consensus(pd.DataFrame({"i1": [None, None]})).tolist() == [None]

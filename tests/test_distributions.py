@@ -1,5 +1,6 @@
 import gzip
 import json
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -169,3 +170,24 @@ def test_models_fail_where_people_disagree(mirror):
     wrong = 1 - crowds.load_model_crowd().mean()
     found = distributions.entropy_against_models(people, wrong, draws=20)
     assert found["n_items"] == 9824 and found["spearman"] == pytest.approx(0.322, abs=0.001)
+
+
+def test_what_does_not_vary_has_no_correlation_and_no_warnings():
+    people, models = pd.Series([1.0, 2.0, 3.0]), pd.Series([0.5, 0.5, 0.5])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert distributions.entropy_against_models(people, models)[["spearman", "low", "high"]].isna().all()
+        assert distributions.entropy_against_models(people, people)["spearman"] == pytest.approx(1)
+    with pytest.raises(InputError, match="models: item 0 occurs twice"):
+        distributions.entropy_against_models(people, models.set_axis([0, 0, 1]))
+
+
+def test_one_label_and_whole_numbers_of_another_type():
+    counts = pd.DataFrame({"x": [5, 0], "y": [1, 4]}, index=["i1", "i2"])
+    gold = pd.Series("x", counts.index)
+    assert distributions.gold_against_majority(counts[["x"]], gold).empty
+    for function in (distributions.entropy, lambda table: distributions.gold_against_majority(table, gold)):
+        np.testing.assert_allclose(
+            function(counts.astype("Int64")).select_dtypes("number").astype(float),
+            function(counts).select_dtypes("number").astype(float),
+        )

@@ -1,4 +1,5 @@
 import pandas as pd
+import pyarrow.parquet
 import pytest
 
 from cift.errors import InputError
@@ -71,3 +72,18 @@ def test_columns_that_only_some_lines_have(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"a": 1}\n{"b": NaN}\n{"a": "x", "b": 2}\n')
     table = read_table(tmp_path / "a.jsonl")
     assert table.to_dict("list") == {"a": ["1", "", "x"], "b": ["", "", "2"]}
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_a_spreadsheets_separator_is_found(tmp_path, delimiter):
+    (tmp_path / "a.csv").write_text(f'a{delimiter}b\r\n"1{delimiter} 2"{delimiter}"x; y, z"\r\n')
+    assert read_table(tmp_path / "a.csv").to_dict("list") == {"a": [f"1{delimiter} 2"], "b": ["x; y, z"]}
+
+
+def test_whole_numbers_of_parquet_stay_whole_where_one_is_missing(tmp_path):
+    columns = [pyarrow.array([2**53 + 1, None]), pyarrow.array([0.5, None])]
+    pyarrow.parquet.write_table(pyarrow.table(columns, names=["a", "b"]), tmp_path / "a.parquet")
+    assert read_table(tmp_path / "a.parquet").to_dict("list") == {"a": ["9007199254740993", ""], "b": ["0.5", ""]}
+    pyarrow.parquet.write_table(pyarrow.table(columns, names=["a", "a"]), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match="two columns are called 'a'"):
+        read_table(tmp_path / "a.parquet")

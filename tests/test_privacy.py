@@ -1,11 +1,13 @@
 """What has a form is found, masked; prices, years and ids of other things are not; nor is anything in the corpora."""
 
 import re
+import time
 
 import pandas as pd
 import pytest
 
 from cift.corpora import load_corpus
+from cift.errors import InputError
 from cift.privacy import _finds, personal_data, pseudonymise
 
 
@@ -110,3 +112,23 @@ def test_newspaper_text_full_of_years_and_prices_has_none(mirror):
         text = [re.findall(r"<[th]>(.*?)</[th]>", archive.read(name).decode(), re.DOTALL) for name in names]
     table = pd.DataFrame({"text": sum(text, [])})
     assert len(table) > 8000 and personal_data(table).empty
+
+
+def test_an_index_of_several_levels_and_columns_of_one_name_are_searched():
+    index = pd.MultiIndex.from_tuples([("batch", "ann@mail.org")], names=["batch", "worker"])
+    found = personal_data(pd.DataFrame([["bob@mail.org", "a"]], index=index, columns=["note", "note"]))
+    assert found[["column", "kind"]].to_numpy().tolist() == [["worker", "e-mail"], ["note", "e-mail"]]
+    clash = pd.DataFrame({"worker": ["a"]}, index=pd.Index(["ann@mail.org"], name="worker"))
+    assert personal_data(clash)["row"].tolist() == [1]
+
+
+def test_a_long_text_of_dots_takes_no_time():
+    start = time.perf_counter()
+    assert not list(_finds("a.b-" * 10_000 + "@"))
+    assert time.perf_counter() - start < 2
+
+
+@pytest.mark.parametrize("absent", [None, float("nan"), "", " "])
+def test_missing_ids_become_nobody(absent):
+    with pytest.raises(InputError, match=r"ids: number 2 is .*; number 3 is .*Leave out what has no id"):
+        pseudonymise(pd.Series(["A", absent, absent, "B"], dtype=object))

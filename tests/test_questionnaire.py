@@ -263,6 +263,33 @@ def test_all_faults_of_all_files_come_in_one_message(tmp_path):
         questionnaire.read(tmp_path / "in", tmp_path / "items.csv")
 
 
+def test_files_of_other_names_are_told_and_columns_are_there_once(tmp_path):
+    form = write(tmp_path)
+    hand_in(answers(form), tmp_path / "in" / "A.CSV")
+    hand_in(answers(form, "bee"), tmp_path / "in" / "b.csv.txt")
+    with pytest.warns(UserWarning, match=r"does not end in .csv: .*b\.csv\.txt"):
+        assert questionnaire.read(tmp_path / "in", form)["respondent"].unique().tolist() == ["ant"]
+    table = answers(form, "cow")
+    hand_in(pd.concat([table, table["answer"]], axis=1), tmp_path / "in" / "c.csv")
+    with pytest.raises(InputError, match=r"c\.csv: two columns are 'answer'"):
+        questionnaire.read(tmp_path / "in", form)
+
+
+def test_items_may_be_without_label_practice_and_checks_not(tmp_path):
+    def unlabelled(prefix):
+        return corpus(3, prefix).map(lambda item: {"label": -1})
+
+    write(tmp_path, n=3)
+    questionnaire.write(unlabelled("q"), tmp_path, title="t", contact="c")
+    assert pd.read_csv(tmp_path / "items.csv")["label"].isna().all()
+    with pytest.raises(InputError, match="practice item 'p0' has no label.*check item 'c0' has no label"):
+        write(tmp_path, practice=unlabelled("p"), checks=unlabelled("c"))
+
+
+def test_no_spreadsheet_takes_the_forms_id_for_a_number(tmp_path):
+    assert embedded(write(tmp_path))["id"][0] == "f"
+
+
 # in a browser
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -486,3 +513,31 @@ def test_answers_outlive_the_browser(tmp_path, drive):
     assert first["position"] == again["position"] == "Practice 2 of 2" and again["text"].startswith(
         "This browser keeps the answers of elk-"
     )
+
+
+def test_a_second_tab_writes_over_nothing_and_a_full_store_is_told(tmp_path, drive):
+    form = write(tmp_path, practice=None)
+    result = drive(
+        form,
+        """
+        const key = "cift-questionnaire-" + JSON.parse($("form").textContent).id;
+        const row = { item_id: "q1", kind: "item", answer: "neutral", seconds: 2 };
+        const first = { respondent: "fox-x", at: 1, rows: [row] };
+        window_().localStorage.setItem(key, JSON.stringify(first)); // begun in another tab, after this one was opened
+        await begin("fox");
+        const second = { page: page(), text: $("resume-text").textContent, kept: window_().localStorage.getItem(key) };
+        await click("anew");
+        await begin("elk");
+        const quiet = $("no-storage").hidden;
+        const store = window_().Storage.prototype, set = store.setItem;
+        store.setItem = () => { throw new Error("full"); };
+        await press("1");
+        const told = [$("no-storage").hidden, $("no-storage").offsetHeight > 0, page()[0]];
+        store.setItem = set;
+        await press("1");
+        return { second, first: JSON.stringify(first), quiet, told, again: $("no-storage").hidden };
+        """,
+    )
+    assert result["second"]["page"] == ["start"] and "fox-x" in result["second"]["text"]
+    assert result["second"]["kept"] == result["first"]
+    assert result["quiet"] and result["told"] == [False, True, "item"] and result["again"]

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cift import crowds, irt, simulate_crowd
-from cift.corpora import data_dir
+from cift import crowds, irt, questionnaire, simulate_crowd
+from cift.corpora import data_dir, load_corpus
 from cift.errors import InputError
 
 PROBES = data_dir() / "probes"
@@ -88,3 +88,49 @@ def test_sparse_answers_that_cannot_be():
         assert part in str(caught.value)
     with pytest.raises(InputError, match="1 batches x 2 are not one batch for each of 10"):
         simulate_crowd.sparse_answers(GOLD[:20], 10, 2)
+
+
+# a class with a questionnaire
+
+
+def test_a_class_hands_in_what_the_form_reads(tmp_path, recwarn):
+    probes = load_corpus("probes")
+    truth = pd.read_csv(PROBES / "truth_items.csv", index_col="item_id")
+    parts = {"practice": probes.select(range(2)), "checks": probes.select(range(2, 5))}
+    words = {"title": "A title", "contact": "A contact"}
+    form = questionnaire.write(probes.select(range(5, 65)), tmp_path, **words, **parts, per_person=20)
+    folder = simulate_crowd.hand_in(form, truth, 30, seed=3)
+    first = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert len(first) == 30
+    long = questionnaire.read(folder, form)
+    assert not recwarn.list
+    assert long.groupby("respondent").size().eq(25).all()
+    assert long[long["kind"] == "item"].groupby("item_id").size().eq(10).all(), "student k has the k-th part"
+    assert long.loc[long["order"] <= 2, "kind"].eq("practice").all() and (long["kind"] == "practice").sum() == 60
+    gold = pd.read_csv(PROBES / "probes.csv", index_col="item_id")["label"]
+    right = long["answer"].eq(long["item_id"].map(gold)).groupby(long["respondent"]).mean()
+    seconds = long.groupby("respondent")["seconds"].median()
+    assert right.idxmin() == seconds.idxmin() == "student-30"
+    assert right.drop("student-30").mean() > 0.7 and seconds.drop("student-30").min() > 9 > 4 > seconds["student-30"]
+    again = simulate_crowd.hand_in(form, truth, 30, seed=3)
+    assert {path.name: path.read_bytes() for path in again.iterdir()} == first
+    assert simulate_crowd.hand_in(form, truth, 30, seed=4) == folder
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} != first
+
+
+def test_a_class_that_cannot_be(tmp_path):
+    probes = load_corpus("probes").select(range(4))
+    truth = pd.read_csv(PROBES / "truth_items.csv", index_col="item_id")
+    form = questionnaire.write(probes, tmp_path, title="A title", contact="A contact")
+    with pytest.raises(InputError, match="item 'g5e01' has no row"):
+        simulate_crowd.hand_in(form, truth.drop(index="g5e01"), 2)
+    with pytest.raises(InputError, match="n is 0"):
+        simulate_crowd.hand_in(form, truth, 0)
+    assert len(questionnaire.read(simulate_crowd.hand_in(form, truth, 2), form)) == 8, "a form without parts"
+
+
+def test_sparse_answers_keep_the_labels_own_type():
+    gold = pd.Series([0, 1] * 20)
+    assert set(simulate_crowd.sparse_answers(gold, 5, 5)[0]["answer"]) == {0, 1}
+    with pytest.raises(InputError, match=r"the kinds have the shares \[0\].*item 0 has no gold label"):
+        simulate_crowd.sparse_answers(gold.map({1: "x"}), 5, 5, kinds={"careful": 0})

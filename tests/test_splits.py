@@ -184,3 +184,8 @@ def test_resample():
         assert sorted(splits.resample(corpus, how, seed=1)["item_id"]) != sorted(found["item_id"])
     with pytest.raises(InputError, match="how is 'both'; choose over or under"):
         splits.resample(corpus, "both")
+
+
+def test_crossing_needs_the_column_in_every_split(topics):
+    with pytest.raises(InputError, match="crossing: b has no column 'premise'"):
+        splits.crossing({"a": topics, "b": topics.remove_columns("premise")})

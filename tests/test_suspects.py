@@ -154,11 +154,13 @@ def test_flipped_labels_come_before_others(pairs, tiny_model):
     assert (table["predicted"] == table["item_id"].map(truth)).all()
 
 
-def test_out_of_sample_never_learns_from_an_item_or_its_premise(tiny_model):
+@pytest.mark.parametrize("written", ["Number {}.", " number  {}. "])
+def test_out_of_sample_never_learns_from_an_item_or_its_premise(tiny_model, written):
     """Labels that go with the premise only can be learnt by heart, and are not if the premise is held out."""
     rng = np.random.default_rng(0)
     codes = rng.integers(0, 3, 60)
-    rows = [(f"Number {i}.", f"Line {j}.", LABELS[codes[i]]) for i in range(60) for j in range(5)]
+    written = [written, "Number {}."]
+    rows = [(written[j % 2].format(i), f"Line {j}.", LABELS[codes[i]]) for i in range(60) for j in range(5)]
     corpus = to_dataset(pd.DataFrame(rows, columns=["premise", "hypothesis", "label"]))
     table = out_of_sample(corpus, seed=0, model=tiny_model)
     assert (table["label"] == table["predicted"]).mean() < 0.5

@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -122,3 +124,27 @@ def test_enough_with_a_model_and_with_impossible_sizes(sparse):
     assert found.loc[3, "accuracy"] > workers.enough(sparse[0], GOLD, [3], repeats=3).loc[3, "accuracy"]
     with pytest.raises(InputError, match=r"sizes: \[0, 11\]; give sizes from 1 to 10"):
         workers.enough(sparse[0], GOLD, [0, 11])
+
+
+def test_what_does_not_vary_has_no_trend_and_categories_do_not_matter():
+    rng = np.random.default_rng(0)
+    answers = pd.DataFrame({"respondent": np.repeat(list("abcdef"), 10), "item_id": [f"i{i}" for i in range(10)] * 6})
+    answers = answers.assign(answer=rng.choice(["x", "y"], 60), order=np.tile(np.arange(1, 11), 6), seconds=0.1)
+    gold = pd.Series("x", [f"i{i}" for i in range(10)])
+    assert workers.trend(answers, gold, "seconds", unit=3).isna().all(axis=None)
+    same = answers.astype(dict.fromkeys(["respondent", "item_id", "answer"], "category"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pd.testing.assert_frame_equal(workers.trend(same, gold), workers.trend(answers, gold))
+    once = pd.DataFrame({"respondent": [f"p{i}" for i in range(50)], "item_id": "i1", "answer": "x", "order": 1})
+    more = pd.concat([answers, once.assign(seconds=0.1)])  # they tell nothing of a change within a person
+    pd.testing.assert_series_equal(workers.trend(more, gold).loc["within"], workers.trend(answers, gold).loc["within"])
+
+
+def test_labels_that_nobody_gave_count_as_distance():
+    answers = pd.DataFrame({"respondent": list("abcd"), "item_id": "i", "answer": "x"})
+    truth = pd.DataFrame({"x": [0.9], "y": [0.1], "n_responses": [100]}, index=["i"])
+    table = workers.enough(answers, pd.Series({"i": "x"}), [1], 2, distributions=truth)
+    assert table["total_variation"].item() == pytest.approx(0.1) and table["js_distance"].item() > 0
+    with pytest.raises(InputError, match="item 'i' has none"):
+        workers.enough(answers, pd.Series({"i": "x"}), [1], 2, distributions=truth.set_axis(["j"]))

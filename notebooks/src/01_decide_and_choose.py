@@ -225,11 +225,11 @@ figure, axes = plt.subplots(1, 2, figsize=(9.5, 3.8), sharey=True, layout="const
 for ax, (corpus, of_corpus) in zip(axes, summary.groupby("corpus"), strict=True):
     plots.clean_axes(ax).axhline(1 / 3, color="#BBBBBB", zorder=0)
     for k, (name, line) in enumerate(of_corpus.groupby("approach", sort=False)):
-        x = np.maximum(line["n"], 1)
-        error = [line["mean"] - line["min"], line["max"] - line["mean"]]
-        ax.errorbar(x, line["mean"], error, marker=plots.MARKERS[k], linestyle=plots.LINES[k],
+        mean = line["mean"].to_numpy()
+        error = [mean - line["min"], line["max"] - mean]
+        ax.errorbar(np.maximum(line["n"], 1), mean, error, marker=plots.MARKERS[k], linestyle=plots.LINES[k],
                     color=plots.COLOURS[k], capsize=3, label=name)  # fmt: skip
-    ax.set(xscale="symlog", xlabel="labelled pairs", title=corpus, ylim=(0.25, 0.9))
+    ax.set(xscale="log", xlabel="labelled pairs", title=corpus, ylim=(0.25, 0.9))
     ax.set_xticks([1, 8, 64, 512, 4096], ["0", "8", "64", "512", "4096"])
 axes[0].set_ylabel("test accuracy")
 axes[0].legend(frameon=False, loc="upper left")

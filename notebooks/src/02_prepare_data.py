@@ -34,7 +34,7 @@
 
 # %% tags=["parameters"]
 PAIRS = 1500  # sentence pairs in the file, before copies are added; a multiple of 3
-TEACHER_PAIRS = 3000  # other pairs, from which a model learns that checks labels in section 5
+TEACHER_PAIRS = 4000  # other pairs, from which a model learns that checks labels in section 5
 AUGMENTED = 240  # pairs that are augmented in section 7
 TESTED = 1000  # pairs of the test set that the teacher answers in section 8
 SEED = 0
@@ -133,8 +133,12 @@ def mash(text):
 
 
 def broken(text, way):
-    """Read in the wrong encoding; with a no-break and a zero-width space; with spaces and a line end too many."""
-    ways = [text.encode().decode("cp1252"), text.replace(" ", "\u00a0\u200b", 1), text.replace(" ", "   ", 2) + "\n"]
+    """Read in the wrong encoding; with odd spaces and ligatures; with spaces and a line end too many."""
+    ways = [
+        text.encode().decode("cp1252"),
+        text.replace(" ", "\u00a0\u200b", 1).replace("fi", "ﬁ"),
+        text.replace(" ", "   ", 2) + "\n",
+    ]
     return ways[way]
 
 
@@ -229,9 +233,10 @@ print(f"{len(raw)} rows in the file, {len(left_out)} left out, {len(corpus)} pai
 # **Check.** The assertions hold: the missing values are gone, nothing else is, and every spelling became the right
 # label.
 #
-# A data set on the Hugging Face hub loads as `load_corpus("org/name", "train")`, public sets that this project knows as
-# `load_corpus("snli", "train")` (and `sick`, `rte`, `snow2008`, ...). The latter are downloaded once and checked
-# against a hash; `fetch.available("snli/snli_1.0.zip")` says whether a file is here already.
+# A folder that `datasets` saved, or with one file a split, loads as `load_corpus("folder", "train")`, a data set on the
+# Hugging Face hub as `load_corpus("org/name", "train")`, public sets that this project knows as `load_corpus("snli",
+# "train")` (and `sick`, `rte`, `snow2008`, ...). The latter are downloaded once and checked against a hash;
+# `fetch.available("snli/snli_1.0.zip")` says whether a file is here already.
 #
 # ## 2 Clean
 #
@@ -291,10 +296,10 @@ tokenization.truncation(lengths, [16, 32, 64, 128]).round(3)
 
 # %% [markdown]
 # **What to see.** Left (the vertical axis is logarithmic), most pairs have 20 to 40 tokens; the tail on the right are
-# the planted long premises. Right, all sequences of a batch must be equally long, and are filled up with padding, which
-# costs time and teaches nothing. Padding everything to 128 means about four times the work; putting pairs of similar
-# length into one batch nearly avoids it. The table says what a maximum length would cut off, unread: nothing at 128,
-# and a third of the pairs or more at 32.
+# the planted long premises. Right: all sequences of a batch must be equally long, so the shorter ones are filled up
+# with padding, which costs time and teaches nothing. Padding everything to 128 means more than four times the work;
+# putting pairs of similar length into one batch nearly avoids it. The table says what a maximum length would cut off,
+# unread: nothing at 128, and something of nearly every fifth pair at 32.
 #
 # ### Lower case is a choice
 #
@@ -311,9 +316,9 @@ effect = {
 pd.concat(effect).round(3)
 
 # %% [markdown]
-# **Check.** For the uncased tokenizer nothing changes, in no pair. For the cased one the ids of nearly all pairs
-# change, since every sentence begins with a capital. A pre-trained model that knows "The" has to be fed with "The":
-# what matters is not the case but that training and use are alike. `load_corpus` and `clean` leave the case alone.
+# **Check.** For the uncased tokenizer nothing changes, in no pair. For the cased one the ids of all pairs change, since
+# every sentence begins with a capital. A pre-trained model that knows "The" has to be fed with "The": what matters is
+# not the case but that training and use are alike. `load_corpus` and `clean` leave the case alone.
 #
 # ## 4 Duplicates and leaks
 #
@@ -374,8 +379,8 @@ print(f"{len(cleaned)} pairs, {len(single)} without twins. Leaks, in items of th
 duplicates.leakage(sets, seed=SEED)["items"]
 
 # %% [markdown]
-# **What to see.** The middle row is the leak: so many of the test items have a twin in the training set, and nine in
-# ten share a hypothesis with it. Why that matters, although the premises differ, is for section 6.
+# **What to see.** The middle row is the leak: so many of the test items have a twin in the training set, and nearly all
+# share a hypothesis with it. Why that matters, although the premises differ, is for section 6.
 #
 # ## 5 Strange sentences and doubtful labels
 #
@@ -439,17 +444,17 @@ for k, (name, (ranked, kind)) in enumerate(lists.items()):
     met = ranked["item_id"].drop_duplicates().isin(there[kind]).cumsum() / len(there[kind])
     share = np.arange(1, len(met) + 1) / len(single)
     ax.plot(share, met.to_numpy(), plots.LINES[k % 4], color=plots.COLOURS[k], label=name)
-ax.plot([0, 1], [0, 1], color="#BBBBBB", linewidth=4, zorder=0, label="reading at random")
+ax.plot(share, share, color="#BBBBBB", linewidth=4, zorder=0, label="reading at random")
 ax.set(xlabel="share of the corpus read", ylabel="share of the planted errors met", xscale="log", ylim=(0, 1.02))
 ax.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
 plt.show()
 
 # %% [markdown]
 # **What to see.** (The horizontal axis is logarithmic.) Gibberish, foreign and long sentences come first in their
-# lists. Wrong labels do not: with frozen features the curve runs beside the grey one, reading at random. The teacher's
-# list is better, and still one has to read half of the corpus to meet nearly all of them. The same in numbers, for a
-# reader who reads twice as many items as were planted, and for `flagged`, those that confident learning itself takes
-# for errors:
+# lists; two of these curves coincide. Wrong labels do not: with frozen features the curve runs along the grey one,
+# reading at random. The teacher's list is better: a tenth of the corpus holds more than half of them, but one has to
+# read about 40 % to meet nine in ten. The same in numbers, for a reader who reads twice as many items as were planted,
+# and for `flagged`, those that confident learning itself takes for errors:
 
 
 # %%
@@ -469,8 +474,8 @@ pd.DataFrame(rows, columns=["detector", "read", "precision", "recall", "precisio
 # %% [markdown]
 # **Check.** (95 % intervals of Wilson in brackets. Precision cannot be above about one half where we read twice as many
 # as there are.) What was planted crudely is found completely. Real errors are subtler, so take these numbers as the
-# best case. For wrong labels a detector is as good as its judge, and what a judge finds hard it calls wrong: of the
-# flagged items most are right.
+# best case. For wrong labels a detector is as good as its judge, and what a judge finds hard it calls wrong: of five
+# flagged labels four are right.
 #
 # So a list is for reading, not for deleting: to drop what is flagged would throw away mostly right labels, and the hard
 # pairs first. We play the reader, with our list of what was planted: the confirmed strangers go, the confirmed wrong
@@ -509,30 +514,27 @@ pd.DataFrame(rows).T.round(3)
 # *contradiction* left. A model that noticed could be right always, without having read a premise. A split that tears
 # families apart tells the answers, one way or the other.
 #
-# So we split by family, and **stratified**: each part gets its share of every label. `crossing` lists the families in
-# more than one part.
+# So we split by family (`group="premise"`, right for SNLI, is the default; here it is the hypothesis), and
+# **stratified**: each part gets its share of every label. `crossing` lists the families in more than one part. A small
+# test set gives a wide interval; **k-fold** cross-validation lets every pair be tested once, by a model that has learnt
+# from the other folds. Both follow; the folds are for the classifier that reads only the premise.
 
 # %%
 parts = splits.split(trusted, shares, seed=SEED, group="hypothesis")
 assert splits.crossing(parts, "hypothesis").empty and splits.crossing(parts, "premise").empty
 print(len(splits.crossing(sets, "hypothesis")), "hypotheses crossed the sender's sets; none crosses ours.")
-splits.label_balance(parts).round(2)
 
-# %% [markdown]
-# A small test set gives a wide interval. **k-fold** cross-validation lets every pair be tested once, by a model that
-# has learnt from the other folds. Here for the classifier that reads only the premise:
-
-# %%
 rows = []
 for training, testing in splits.folds(trusted, k=5, seed=SEED, group="hypothesis"):
     assert splits.crossing({"train": training, "test": testing}, "hypothesis").empty
     guesses = bias.predict_from(training, testing, reads="premise")
     rows.append(proportion(guesses["predicted"] == guesses["label"]))
-pd.DataFrame(rows).rename_axis("fold").round(2)
+print("Five folds, premise only:", *map(with_interval, rows), sep="  ")
+splits.label_balance(parts).round(2)
 
 # %% [markdown]
-# **Check.** Every fold's interval is about 11 points wide; the five shares scatter within it. All five together have
-# tested all pairs.
+# **Check.** The parts have the shares that we asked for, of all labels. The intervals of single folds are about 12
+# points wide, and the five shares scatter within them; together the folds have tested all pairs.
 #
 # ### When labels are not balanced
 #
@@ -597,10 +599,12 @@ logic, teacher = table[["kept", "broken", "open"]], table[["right_before", "righ
 pd.concat({"natural logic": logic, "teacher": teacher, "reader": kept.loc[table.index]}, axis=1).round(2)
 
 # %% [markdown]
-# **What to see.** The reader found every synonym and paraphrase sound, fewer than half of the careless synonyms, and
-# about 84 % of the simulated back-translations (50 read of each; one reader, who knows the methods). The teacher's
-# column `right_after` hardly falls where the reader's does: a judge that is itself often wrong does not notice. *Same*
-# says how often it answers alike before and after.
+# **What to see.** `kept`, `broken` and `open` are shares. Natural logic vouches for every synonym. Of the careless ones
+# it knows that a few entailments break, and leaves the rest open; the reader, who looks at the whole pair, finds that
+# fewer than half of their labels survive (22 of 50; of the 22 entailments among them 21 break), and most of the
+# simulated back-translations (42 of 50). It is one reader, who knows the methods. The teacher notices nothing: it
+# nearly always answers as before (`same`), also where a careless synonym has broken the label. That a model still
+# agrees does not prove that a label survived.
 #
 # And does it help? The record in `results/` has fine-tuned MiniLM on 500 pairs with and without augmentation. The
 # control gets the same 500 pairs twice, so that it makes as many steps as the others.
@@ -609,7 +613,7 @@ pd.concat({"natural logic": logic, "teacher": teacher, "reader": kept.loc[table.
 record = json.loads(Path("../results/augmentation.json").read_text(encoding="utf-8"))
 found = pd.DataFrame(record["differences"]).query("arm != @augmentation.CONTROL")
 figure, axes = plt.subplots(
-    1, found["corpus"].nunique(), figsize=(10, 3.2), layout="constrained", sharey=True, squeeze=False
+    1, found["corpus"].nunique(), figsize=(10, 3.2), layout="constrained", sharex=True, sharey=True, squeeze=False
 )
 for k, (ax, (name, rows)) in enumerate(zip(axes.flat, found.groupby("corpus"), strict=True)):
     error = [rows["difference"] - rows["low"], rows["high"] - rows["difference"]]
@@ -617,13 +621,18 @@ for k, (ax, (name, rows)) in enumerate(zip(axes.flat, found.groupby("corpus"), s
         rows["difference"], rows["arm"], xerr=error, fmt=plots.MARKERS[k], color=plots.COLOURS[k + 1], capsize=3
     )
     ax.axvline(0, color="#BBBBBB", zorder=0)
-    ax.set(xlabel="change in test accuracy", title=name)
+    ax.set(xlabel="change in test accuracy\nagainst the same pairs twice", title=f"{name}, 500 training pairs")
 axes[0, 0].invert_yaxis()
 plt.show()
-found.round(3)
+found[["corpus", "arm", "accuracy", "difference", "low", "high"]].round(3)
 
 # %% [markdown]
-# **What to see.** TODO
+# **What to see.** Means over five seeds with 95 % intervals over seeds, as differences from the same pairs twice; each
+# model answers 1,000 test pairs; `scenes` is generated text, `snli` is not. On average all augmented models are above
+# *no augmentation*, which looks like success. But the same pairs twice do so as well: what helped were the additional
+# steps. Against this control no method gains anything that the intervals could tell from zero, and on SNLI careless
+# synonyms cost about .06. On `scenes` twice as many real pairs do help. On SNLI their interval is so wide because in
+# one of the five seeds training failed: with 500 pairs, seeds matter.
 #
 # ## 8 Bias: what a model can get away with
 #
@@ -658,6 +667,14 @@ words = bias.word_label_association(scenes, "premise")
 by_hand = (words["share"] - words["expected"]) / np.sqrt(words["expected"] * (1 - words["expected"]) / words["count"])
 assert np.allclose(by_hand, words["z"])
 
+shuffled = scenes.remove_columns("label").add_column(
+    "label", rng.permutation(scenes["label"]), feature=scenes.features["label"]
+)
+tested = {"labels as they are": words, "labels shuffled": bias.word_label_association(shuffled, "premise")}
+counts = [[len(each), (each["p"] < 0.05).sum(), (each["p_adjusted"] < 0.05).sum()] for each in tested.values()]
+pd.DataFrame(counts, index=list(tested), columns=["words × labels", "p < .05", "adjusted p < .05"])
+
+# %%
 ax = plots.clean_axes(size=(7.5, 4))
 ax.plot(
     "count",
@@ -671,8 +688,9 @@ ax.plot(
 for k, name in enumerate(names, 1):
     beyond = words[(words["p_adjusted"] < 0.05) & (words["label"] == name)]
     ax.plot("count", "share", plots.MARKERS[k], data=beyond, color=plots.COLOURS[k], markersize=4, label=name)
-for _, row in words.drop_duplicates(["label", "count", "share"]).head(7).iterrows():
-    ax.annotate(row["word"], (row["count"], row["share"]), xytext=(5, 3), textcoords="offset points", fontsize=9)
+for word, offset in {"or": (6, 2), "but": (-10, 8), "neither": (6, 2), "perhaps": (7, -3)}.items():
+    row = words[words["word"] == word].iloc[0]
+    ax.annotate(word, (row["count"], row["share"]), xytext=offset, textcoords="offset points", fontsize=9)
 ax.set(
     xscale="log",
     xlabel="premises with the word",
@@ -681,13 +699,6 @@ ax.set(
 )
 ax.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
 plt.show()
-
-shuffled = scenes.remove_columns("label").add_column(
-    "label", rng.permutation(scenes["label"]), feature=scenes.features["label"]
-)
-tested = {"labels as they are": words, "labels shuffled": bias.word_label_association(shuffled, "premise")}
-counts = [[len(each), (each["p"] < 0.05).sum(), (each["p_adjusted"] < 0.05).sum()] for each in tested.values()]
-pd.DataFrame(counts, index=list(tested), columns=["words × labels", "p < .05", "adjusted p < .05"])
 
 # %% [markdown]
 # **What to see.** The grey funnel is chance; it narrows as words get frequent. With shuffled labels some words still
@@ -723,9 +734,9 @@ print(few_exam["premise"][few_exam["item_id"].index(item["item_id"])], item["pre
 counterfactual.flips(answers, ask(swapped)).round(2)
 
 # %% [markdown]
-# **Check.** `flipped` is the share of pairs whose answer changes, with its interval; `shift` is how far the
-# probabilities move. Every flip is an error on one side, whatever the label. This is one quickly trained model: an
-# example of the method, not a finding about MiniLM.
+# **Check.** `flipped` is the share of pairs whose answer changes, here about one in fourteen, with its interval;
+# `shift` is how far the probabilities move. Every flip is an error on one side, whatever the label. This is one quickly
+# trained model: an example of the method, not a finding about MiniLM.
 #
 # ### Re-weighting, before and after
 #
@@ -750,9 +761,11 @@ print(f"Commonest label: {most:.2f}. The weights are worth {bias.effective_size(
 pd.DataFrame(rows).T.round(2)
 
 # %% [markdown]
-# **Check.** TODO After re-weighting, a reader of hypotheses learns little more than the commonest label.
+# **Check.** The planted shortcut lifts the guess from .33 to .41, and re-weighting takes away about a third of that,
+# not all: the weights come from a classifier that knows the shortcut only roughly. Look at the data again after a
+# remedy.
 #
-# That the shortcut is gone from the *data* does not yet make a better *model*. Measured on SNLI (Bowman et al. 2015;
+# And that a shortcut is weaker in the *data* does not yet make a better *model*. Measured on SNLI (Bowman et al. 2015;
 # MiniLM fine-tuned on 4,000 of 18,000 pairs, drawn plainly or with these weights; 3 seeds, 95 % intervals over seeds):
 #
 # | accuracy on test items | before | after | difference |
@@ -774,10 +787,9 @@ finds = privacy.personal_data(raw)
 print(finds.groupby(["column", "kind"]).size().to_string())
 assert set(raw.loc[finds.loc[finds["column"] == "comment", "row"], "pairID"]) == set(planted["personal"])
 assert privacy.personal_data(trusted).empty
-print(
-    "In the prepared corpus nothing is found.",
-    privacy.pseudonymise(["A2X7B5C3D4E6F8", "A9Z8Y7X6W5V4U3", "A2X7B5C3D4E6F8"]),
-)
+print("In the prepared corpus nothing is found.")
+privacy.pseudonymise(["A2X7B5C3D4E6F8", "A9Z8Y7X6W5V4U3", "A2X7B5C3D4E6F8"])
+
 
 # %% [markdown]
 # **Check.** The scan found all worker ids and the three planted comments. What has no form (names, streets, stories) no
@@ -837,7 +849,6 @@ Markdown(card.split("---", 2)[2].replace("\n#", "\n####"))
 #    different from that of the hypothesis?
 # 6. Write `augment(..., side="premise")` for the careless synonyms, and ask `natural_logic` which labels survive now.
 #    Why others?
-# 7. Take 1 in 2 instead of 1 in 10 negated pairs in section 8. Is there still a shortcut to take away?
 
 # %% [markdown]
 # ## Where next
