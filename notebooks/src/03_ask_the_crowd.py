@@ -218,9 +218,9 @@ sizes[names].round(2)
 # %% [markdown]
 # **Check.** These are thirty items of middle difficulty, the best case. The actual errors of $b$ are about 30 % above
 # the formula's for 25 people, less for more. A class already puts such items into a good order (`b_correlation`),
-# though the single difficulty is uncertain by 0.4, and that only with priors (`needed_priors`: share of crowds too
-# small for maximum likelihood). Priors hold estimates back: the error of $a$ is then even below the formula's. Still,
-# of the discriminations a class learns much less.
+# though the single difficulty is uncertain by 0.4. With 25 people that takes priors (`needed_priors`: share of crowds
+# too small for maximum likelihood), which hold estimates back: the error of $a$ is even below the formula's. Still, of
+# the discriminations a class learns much less.
 #
 # ## 2 A class as its own crowd, in twenty minutes
 #
@@ -368,9 +368,9 @@ pd.Series({name: cohen(table) for name, table in made_up.items()}, name="Cohen's
 # **What to see.** Kappa falls along each line although agreement stays, and both made-up tables agree on 90 of 100
 # items. This is the **prevalence paradox** (Feinstein & Cicchetti 1990): the rarer a label, the more agreement chance
 # explains, and the less is left for kappa. Below 0 people agree less than by chance. A line ends where two people with
-# such habits must agree more often than it says. Neither number is wrong: kappa asks whether people can *tell the
-# labels apart*, and on items of one kind nobody can show that. So compare kappas only between sets with similar
-# labels, and give percent agreement beside them.
+# such habits must agree more often than it says. Kappa asks whether people can *tell the labels apart*, and
+# on items of one kind nobody can show that. So compare kappas only between sets with similar labels, and give percent
+# agreement beside them.
 #
 # **Fleiss' kappa** (1971) is for many people. With $n_{ij}$ of the $n_i$ answers to item $i$ being label $j$, and $p_j$
 # the share of label $j$ among all answers, $P_o$ is the mean over items of
@@ -399,8 +399,8 @@ pd.concat(found, axis=1, names=["simulated"])
 
 # %% [markdown]
 # **Check.** Fleiss and Krippendorff are nearly the same. Cohen's mean over pairs has no interval where pairs share few
-# items, and is not to be relied on there. What is a *good* kappa? There is no such number: low agreement can mean
-# careless people, or items that leave room for two opinions. The next sections take these apart.
+# items, and is not to be relied on there. No kappa is *good* as such: low agreement can mean careless people, or items
+# that leave room for two opinions. The next sections take these apart.
 #
 # ## 5 One label per item: consensus
 #
@@ -832,9 +832,9 @@ pd.DataFrame(loss).T.rename_axis(columns="CCE against").round(2)
 
 # %% [markdown]
 # **Check.** Each target rewards another model (the smallest loss of each column). Against gold, the model that doubts
-# as people do pays for its doubt, and the gradient rests only when all doubt is gone. That may be right (the experts
-# know) or wrong (the item leaves room). Against the majority, the experts are overruled, and a near tie becomes a
-# certainty. The crowd's distribution keeps the doubt.
+# as people do pays for it, and the gradient rests only when all doubt is gone: right if the experts know, wrong if the
+# item leaves room. Against the majority, the experts are overruled, and a near tie becomes a certainty. The crowd's
+# distribution keeps the doubt.
 #
 # This is the choice that crowd-informed fine-tuning (CIFT, notebook 00) is about. Its loss takes the crowd's
 # distribution as target, too, but measures the distance by the mean squared error (MSE). Before you choose, read the
