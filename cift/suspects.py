@@ -100,30 +100,38 @@ def surprise(texts: Sequence[str]) -> np.ndarray:
 
 
 def out_of_sample(
-    corpus: Dataset, seed: int, folds: int = 5, recipe: finetuning.Recipe | None = None, model: str = "minilm"
+    corpus: Dataset,
+    seed: int,
+    folds: int = 5,
+    recipe: finetuning.Recipe | None = None,
+    model: str = "minilm",
+    group: str = "premise",
 ) -> pd.DataFrame:
-    """Predictions table in which each item is judged by a classifier that has not seen it, nor its premise.
+    """Predictions table in which each item is judged by a classifier that has seen neither it nor any of its group.
+
+    group: the column whose values are not torn apart, case and spacing aside: what items share that tells their labels.
 
     Without a recipe the classifier is a logistic regression on frozen features (`embed_pairs`), strongly regularised:
     seconds for some thousand pairs. With one, the model is fine-tuned anew in each fold: minutes on a CPU.
-    Raises InputError when there are fewer premises, or items of a label, than folds, or all labels are the same.
+    Raises InputError when there are fewer groups, or items of a label, than folds, or all labels are the same.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
     names, labels = corpus.features["label"].names, label_codes(corpus)
-    premises = pd.Series(corpus["premise"][:], dtype=object)
-    premises = premises.groupby(premises.map(folded)).transform("first").to_numpy()  # case and spacing tell nothing
-    counts = {"premises": len(set(premises)), **{f"items {names[code]}": sum(labels == code) for code in set(labels)}}
+    texts = pd.Series(corpus[group][:], dtype=object)
+    groups = texts.groupby(texts.map(folded)).transform("first").to_numpy()
+    counts = {
+        f"values of {group}": len(set(groups)),
+        **{f"items {names[code]}": sum(labels == code) for code in set(labels)},
+    }
     few = [f"{count} {what}" for what, count in counts.items() if count < folds]
     if few or len(set(labels)) < 2:
         found = ", ".join(few) or f"only the label {names[labels[0]]}"
-        raise InputError(
-            f"out of sample: {found}; {folds} folds need as many premises, and items of two labels or more"
-        )
+        raise InputError(f"out of sample: {found}; {folds} folds need as many, and items of two labels or more")
     logits = np.empty((len(corpus), len(names)))
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     features = embed_pairs(corpus, model) if recipe is None else np.empty(0)
-    for train, test in splitter.split(premises, labels, premises):
+    for train, test in splitter.split(groups, labels, groups):
         if recipe is None:
             logits[test] = _regression(features[train], labels[train], features[test], len(names))
         else:
