@@ -241,7 +241,7 @@ plt.show()
 # On `scenes` nothing that learns from 64 pairs beats similarity, which is near guessing itself; with 512 retrieval is
 # level with fine-tuning, and only with thousands of pairs does fine-tuning pull away (.68 against .56). On SNLI the
 # model *as it is* reaches .56, more than either gets out of 64 pairs: MiniLM met pairs of that kind when it was
-# trained to embed. That is the criterion *task similarity*, measured. Captions and grammar differ in nothing else here.
+# trained to embed. That is the criterion *task similarity*, measured.
 #
 # Accuracy is one column. The others decide whether you can afford it (`scenes`, seed 0, one thread):
 
