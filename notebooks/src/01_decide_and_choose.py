@@ -20,7 +20,7 @@
 # - measure all of them on your own task, with accuracy, training time, latency and memory;
 # - read off a model what it will cost, before you download or train it.
 #
-# **Time.** About 20 minutes to read; it runs in about 2 minutes on a laptop with 2 cores.
+# **Time.** About 20 minutes to read; it runs in about a minute on a laptop with 2 cores.
 # **Needs:** the embedded data and weights, no network. **Makes:** nothing on disk.
 
 # %% [markdown]
