@@ -76,33 +76,11 @@ def write(
     """
     names = corpus.features["label"].names
     words = dict(labels) if labels is not None else {name: WORDS.get(name, "") for name in names}
-    corpora = {"practice": practice, "item": corpus, "check": checks}
-    tables = [_items(data, kind) for kind, data in corpora.items() if data is not None]
-    items = pd.concat(tables, ignore_index=True)
+    given_items = {"practice": practice, "item": corpus, "check": checks}
+    corpora = {kind: data for kind, data in given_items.items() if data is not None}
+    items = pd.concat([_items(data, kind) for kind, data in corpora.items()], ignore_index=True)
     given = {"title": title, "contact": contact, "instructions": instructions}
-    problems = [f"the {name} is empty" for name, text in given.items() if not text.strip()]
-    unlabelled = items[(items["label"] == "") & (items["kind"] != "item")]
-    problems += [f"{kind} item {item!r} has no label" for item, kind in unlabelled[["item_id", "kind"]].to_numpy()]
-    problems += [f"item {item!r} occurs twice" for item in items["item_id"][items["item_id"].duplicated()].unique()]
-    problems += [f"label {name!r} has no words for its button" for name in names if not words.get(name, "").strip()]
-    problems += [f"labels: {name!r} is no label of the corpus" for name in words if name not in names]
-    problems += [
-        f"the {kind} items have the labels {', '.join(data.features['label'].names)}"
-        for kind, data in corpora.items()
-        if data is not None and data.features["label"].names != names
-    ]
-    if not 2 <= len(names) <= 9:
-        problems.append(f"there are {len(names)} labels")
-    if not len(corpus):
-        problems.append("there are no items")
-    elif per_person is not None and not 1 <= per_person <= len(corpus):
-        problems.append(f"per_person is {per_person}, the items {len(corpus)}")
-    if problems:
-        remedy = (
-            "A form needs a title, a contact and instructions, items with different item_ids, and 2 to 9 labels with "
-            f"words, here {', '.join(names)}; per_person is at most the number of items"
-        )
-        raise one_message("questionnaire", problems, remedy)
+    _check(given, words, corpora, items, per_person)
     form: dict[str, Any] = {
         **given,
         "labels": [{"label": label, "words": text} for label, text in words.items()],
@@ -119,6 +97,41 @@ def write(
     write_text(folder / "items.csv", items[columns].to_csv(index=False, lineterminator="\n"))
     write_text(folder / "form.html", _page(form))
     return folder / "form.html"
+
+
+def _check(
+    given: Mapping[str, str],
+    words: Mapping[str, str],
+    corpora: Mapping[str, Dataset],
+    items: pd.DataFrame,
+    per_person: int | None,
+) -> None:
+    """Raise one InputError with all that is wrong with what `write` is given."""
+    names = corpora["item"].features["label"].names
+    n = len(corpora["item"])
+    problems = [f"the {name} is empty" for name, text in given.items() if not text.strip()]
+    unlabelled = items[(items["label"] == "") & (items["kind"] != "item")]
+    problems += [f"{kind} item {item!r} has no label" for item, kind in unlabelled[["item_id", "kind"]].to_numpy()]
+    problems += [f"item {item!r} occurs twice" for item in items["item_id"][items["item_id"].duplicated()].unique()]
+    problems += [f"label {name!r} has no words for its button" for name in names if not words.get(name, "").strip()]
+    problems += [f"labels: {name!r} is no label of the corpus" for name in words if name not in names]
+    problems += [
+        f"the {kind} items have the labels {', '.join(data.features['label'].names)}"
+        for kind, data in corpora.items()
+        if data.features["label"].names != names
+    ]
+    if not 2 <= len(names) <= 9:
+        problems.append(f"there are {len(names)} labels")
+    if not n:
+        problems.append("there are no items")
+    elif per_person is not None and not 1 <= per_person <= n:
+        problems.append(f"per_person is {per_person}, the items {n}")
+    if problems:
+        remedy = (
+            "A form needs a title, a contact and instructions, items with different item_ids, and 2 to 9 labels with "
+            f"words, here {', '.join(names)}; per_person is at most the number of items"
+        )
+        raise one_message("questionnaire", problems, remedy)
 
 
 def read(answers: str | Path | Sequence[str | Path], form: str | Path) -> pd.DataFrame:

@@ -27,6 +27,18 @@ def mirror(isolated_data, monkeypatch):
     return Path(MIRROR)
 
 
+@pytest.fixture
+def file(tmp_path):
+    """A writer of files: (content, name) -> path."""
+
+    def write(content, name="crowd.csv"):
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory):
     """Folder of a small BERT with random weights and the embedded model's tokenizer: the real code, in no time."""

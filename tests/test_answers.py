@@ -11,16 +11,6 @@ CSV = "user,i1,i2,i3\nann,e,Neutral,C\nbob,E,na,\ncy,contradiction,n,NaN\n"
 
 
 @pytest.fixture
-def file(tmp_path):
-    def write(content, name="crowd.csv"):
-        path = tmp_path / name
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return path
-
-    return write
-
-
-@pytest.fixture
 def responses(file):
     return answers.read_responses(file(CSV))
 

@@ -18,16 +18,6 @@ GOLD = pd.Series({"i1": E, "i2": N, "i3": C, "i4": N})
 
 
 @pytest.fixture
-def file(tmp_path):
-    def write(content, name="crowd.csv"):
-        path = tmp_path / name
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return path
-
-    return write
-
-
-@pytest.fixture
 def responses(file):
     return crowds.read_responses(file(CSV))
 
