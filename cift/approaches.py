@@ -75,16 +75,12 @@ def fine_tuning(examples: Dataset, model: str = "minilm", seed: int = 0) -> Answ
 
     At least `STEPS` steps are taken, and two epochs. Raises InputError when there are no examples.
     """
-    from cift import finetuning, models
-    from cift.losses import one_hot
+    from cift import finetuning
 
-    names = examples.features["label"].names
-    classifier, tokenizer = models.load(model, names, seed)
     batch = min(16, max(len(examples), 1))
     epochs = max(2, math.ceil(STEPS * batch / max(len(examples), 1)))
     recipe = finetuning.Recipe(epochs=epochs, batch_size=batch, learning_rate=1e-4)
-    rows = finetuning.encode(examples, tokenizer)
-    finetuning.train(classifier, rows, one_hot(examples["label"], len(names)), recipe, seed)
+    classifier, tokenizer, _ = finetuning.fine_tune(examples, recipe, seed, model)
 
     def answer(corpus: Dataset) -> pd.DataFrame:
         return finetuning.predict(classifier, finetuning.encode(corpus, tokenizer), corpus)
@@ -284,7 +280,7 @@ def study(corpora: Sequence[str], seeds: Sequence[int], instruct: str | None = N
     from tqdm.auto import tqdm
 
     from cift.corpora import load_corpus
-    from cift.finetuning import quiet
+    from cift.finetuning import MADE_BY, quiet
     from cift.records import code, digest, fingerprint, once, provenance, software
 
     cells = [
@@ -296,7 +292,7 @@ def study(corpora: Sequence[str], seeds: Sequence[int], instruct: str | None = N
         if (instruct if approach == "prompting" else (approach == "similarity") == (n == 0))
     ]
     data = {f"{name}, {part}": fingerprint(load_corpus(name, part)) for name in corpora for part in ("train", "test")}
-    made_of = (data, software(), code(("approaches", "embeddings", "finetuning", "losses", "models")))
+    made_of = (data, software(), code(("approaches", "embeddings", *MADE_BY)))
     results = [
         once("approaches", digest(made_of, cell), partial(measure, *cell))
         for cell in tqdm(cells, desc="approaches", disable=quiet())

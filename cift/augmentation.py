@@ -21,7 +21,8 @@ import pandas as pd
 from cift.corpora import data_dir, load_corpus, to_dataset, without
 from cift.errors import InputError
 from cift.files import read_table, write_text
-from cift.finetuning import Recipe
+from cift.finetuning import MADE_BY
+from cift.recipe import Recipe
 from cift.rewriting import OFFLINE, RELATIONS, Rewriter, replacements
 
 if TYPE_CHECKING:
@@ -311,7 +312,7 @@ def _common(recipe: Recipe, model: str) -> list[Any]:
     """What besides data and seed decides the numbers of a run."""
     from cift.records import code, software
 
-    return [asdict(recipe), model, software(), code(("finetuning", "losses", "models"))]
+    return [asdict(recipe), model, software(), code(MADE_BY)]
 
 
 def _fine_tune(lesson: Dataset, recipe: Recipe, seed: int, model: str) -> tuple[Any, Any, dict[str, float]]:

@@ -8,20 +8,18 @@ the ledger, so a run that is stopped anywhere goes on where it was.
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
 
-from cift import evaluation, finetuning, models
+from cift import evaluation, features, finetuning, models
 from cift.ability import place
 from cift.errors import InputError
 from cift.fetch import cache_dir
@@ -29,6 +27,7 @@ from cift.files import write_text
 from cift.finetuning import Row
 from cift.losses import one_hot
 from cift.records import code, digest, fingerprint, peak_memory_mb, provenance, software
+from cift.strategies import prepare, settings
 from cift.studies import HeldOut, Study
 
 if TYPE_CHECKING:
@@ -48,8 +47,7 @@ METRICS = {  # column of the results: its name in tables and figures
     "test_accuracy": "corpus test accuracy",
     "jsd": "distance to people",
 }
-TRAINING = ("finetuning", "losses", "models", "strategies")  # modules that decide what a base model is, besides data
-MEASURING = ("ability", "casestudy", "crowds", "evaluation", "irt")  # and, with them, what a cell's numbers are
+MEASURING = ("ability", "casestudy", "crowds", "evaluation", "irt")  # modules that decide what a cell's numbers are
 
 
 def run(study: Study, seeds: Sequence[int] = (0, 1, 2), model: str = "minilm") -> dict[str, Any]:
@@ -64,7 +62,8 @@ def run(study: Study, seeds: Sequence[int] = (0, 1, 2), model: str = "minilm") -
     start = time.perf_counter()
     data = {"base": fingerprint(study.base), "pool": fingerprint(study.pool), "test": fingerprint(study.test)}
     data |= {f"held out {name}": _scale_fingerprint(study, held) for name, held in study.held_out.items()}
-    base_id = digest(data["base"], _weights(model), asdict(study.base_recipe), software(), code(TRAINING))
+    made_by = (software(), code(finetuning.MADE_BY))
+    base_id = digest(data["base"], models.fingerprint(model), asdict(study.base_recipe), *made_by)
     common = (base_id, data["pool"], data["test"], asdict(study.recipe), code(MEASURING))
     cells = [
         (arm, held_out, seed, digest(common, data[f"held out {held_out}"], arm, held_out, seed))
@@ -104,14 +103,13 @@ def base_model(
     """The backbone trained on the study's base corpus: from the cache, else trained (or resumed) and cached."""
     folder = cache_dir() / "base" / base_id
     cost_file = folder / "cost.json"
-    classifier, tokenizer = models.load(str(folder) if cost_file.exists() else model)
     if cost_file.exists():
-        return classifier, tokenizer, json.loads(cost_file.read_text()) | {"cached": True}
+        names = study.base.features["label"].names
+        return *models.load(str(folder), names), json.loads(cost_file.read_text()) | {"cached": True}
     start = time.perf_counter()
     unfinished = cache_dir() / "base" / f"{base_id}.unfinished"
-    rows = finetuning.encode(study.base, tokenizer, study.base_recipe.max_length)
-    targets = one_hot(study.base["label"], len(study.base.features["label"].names))
-    finetuning.train(classifier, rows, targets, study.base_recipe, seed=0, folder=unfinished)
+    tuned = finetuning.fine_tune(study.base, study.base_recipe, 0, model, folder=unfinished)
+    classifier, tokenizer = cast("PreTrainedModel", tuned[0]), tuned[1]
     ready = cache_dir() / "base" / f"{base_id}.{os.getpid()}.part"
     classifier.save_pretrained(ready)
     tokenizer.save_pretrained(ready)
@@ -138,11 +136,11 @@ class _Bench:
             new = corpus.select([i for i, item in enumerate(corpus["item_id"]) if item not in self.rows])
             rows = finetuning.encode(new, tokenizer, study.recipe.max_length)
             self.rows.update(zip(new["item_id"], rows, strict=True))
-        if study.recipe.trainable_layers is not None:
-            from cift.strategies import cut
-
-            prefix, self.classifier = cut(classifier, study.recipe.trainable_layers)
-            self.rows = dict(zip(self.rows, finetuning.cache_states(prefix, list(self.rows.values())), strict=True))
+        if study.recipe.strategy in finetuning.CUT:
+            prefix, self.classifier = features.cut(classifier, **settings(study.recipe.strategy, study.recipe.options))
+            bf16 = finetuning.uses_bf16(study.recipe.precision)
+            states = features.cache_states(prefix, list(self.rows.values()), bf16)
+            self.rows = dict(zip(self.rows, states, strict=True))
 
     def cell(self, arm: str, held_out: str, seed: int) -> dict[str, Any]:
         """Fine-tune a copy of the base model as the arm says, unless the same lesson was just learnt; measure it."""
@@ -179,9 +177,12 @@ class _Bench:
 
     def _learn(self, arm: str, lesson: Dataset | None, seed: int) -> tuple[PreTrainedModel, float]:
         """A fine-tuned copy of the base model, and its accuracy on the corpus's test set."""
-        model, loss = copy.deepcopy(self.classifier), ARMS[arm]
+        model: Any = copy.deepcopy(self.classifier)
+        loss = ARMS[arm]
         if lesson is not None and loss is not None:
-            recipe = replace(self.study.recipe, loss=loss, trainable_layers=None)  # what is frozen is cut off already
+            recipe = replace(self.study.recipe, loss=loss)
+            if recipe.strategy not in finetuning.CUT:  # what is frozen is cut off already
+                model = prepare(model, recipe.strategy, recipe.options, seed)
             finetuning.train(model, self._rows(lesson), self._targets(arm, lesson), recipe, seed, progress=False)
         on_test = finetuning.predict(model, self._rows(self.study.test), self.study.test)
         return model, evaluation.accuracy(on_test)
@@ -272,10 +273,3 @@ def _scale_fingerprint(study: Study, held: HeldOut) -> str:
 def _crowd_items(study: Study) -> Iterator[Dataset]:
     for held in study.held_out.values():
         yield from (held.items, held.supplement, held.people)
-
-
-def _weights(model: str) -> str:
-    """The model's name, and the hash of its weights where it is a folder."""
-    place = Path(models.resolve(model))
-    files = sorted(place.glob("*.safetensors")) if place.is_dir() else []
-    return digest(model if not files else "", [hashlib.sha256(file.read_bytes()).hexdigest() for file in files])

@@ -1,4 +1,4 @@
-"""The command line: `cift case-study`, `cift irt`, `cift notebook`, `cift doctor`.
+"""The command line: `cift case-study`, `cift irt`, `cift fine-tune`, `cift compare`, `cift notebook`, `cift doctor`.
 
 Bad input ends with one line and exit code 2.
 """
@@ -33,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     study.set_defaults(run=_case_study)
 
     _add_irt(commands)
+    _add_fine_tune(commands)
+    _add_compare(commands)
 
     notebook = commands.add_parser("notebook", help="execute notebooks with a profile's parameters")
     notebook.add_argument("names", nargs="*", metavar="NAME", help="e.g. 00_start_here (default: all)")
@@ -157,6 +159,102 @@ def _case_study(options: argparse.Namespace) -> int:
 
         for path in plots.save(plots.study(record).flat[0].figure, options.figure):
             print(f"figure    {path}")
+    return 0
+
+
+_SOURCES = """CORPUS: a corpus's name with its split (snli@train), a file (.csv, .tsv, .jsonl or .parquet with the
+columns premise, hypothesis and label), a folder of such files or a hub id, with @SPLIT where there are several."""
+
+
+def _add_fine_tune(commands) -> None:
+    what = "fine-tune a model on a corpus; under `accelerate launch` in several processes"
+    again = "A run that was stopped goes on when the command is given again."
+    tune = commands.add_parser("fine-tune", help=what, description=f"{what}. {again}", epilog=_SOURCES)
+    tune.add_argument("train", metavar="CORPUS", help="what to learn from, e.g. snli@train or lesson.csv")
+    tune.add_argument("--validation", metavar="CORPUS", help="to measure after each epoch, e.g. snli@validation")
+    tune.add_argument("--test", metavar="CORPUS", help="to measure in the end")
+    tune.add_argument("--model", default="minilm", help="minilm (default), nse, mann, ..., a folder or a hub id")
+    tune.add_argument("--strategy", metavar="NAME", help="full (default), lora, ...; short for --recipe strategy=NAME")
+    tune.add_argument(
+        "--recipe", nargs="+", action="extend", default=[], metavar="SETTING",
+        help="name=value, e.g. epochs=3 loss=mse, or a JSON file; the names are those of cift.recipe.Recipe",
+    )  # fmt: skip
+    tune.add_argument("--seed", type=int, default=0, metavar="N", help="of new weights, order and dropout (default 0)")
+    tune.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="for the model, a record, predictions")
+    tune.set_defaults(run=_fine_tune)
+
+
+def _fine_tune(options: argparse.Namespace) -> int:
+    from cift import fine_tune_command
+
+    _quiet_libraries()
+    given = {name: value for name, value in vars(options).items() if name not in ("run", "strategy")}
+    if options.strategy:
+        given["recipe"] = [*given["recipe"], f"strategy={options.strategy}"]
+    if told := fine_tune_command.fine_tune(**given):
+        print(told)
+    return 0
+
+
+def _add_compare(commands) -> None:
+    what = "train strategies on the same pairs, with the same steps and search, and compare what they reach and cost"
+    compare = commands.add_parser("compare", help=what, description=what)
+
+    def names(text: str) -> list[str]:
+        return [name.strip() for name in text.split(",")]
+
+    def numbers(text: str) -> list[int]:
+        return [int(number) for number in text.split(",")]
+
+    compare.add_argument("--corpus", default="snli", help="a corpus with the splits train and test (default snli)")
+    compare.add_argument("--models", type=names, default="minilm", metavar="A,B", help="default minilm, embedded")
+    compare.add_argument("--strategies", type=names, metavar="A,B", help="full, lora, ... (default: all)")
+    compare.add_argument("--sizes", type=numbers, default="32,128,512,2048", metavar="N,M", help="training pairs")
+    compare.add_argument("--seeds", type=int, default=5, metavar="N", help="seeds 0 to N-1 (default 5)")
+    compare.add_argument("--test-pairs", type=int, default=1000, metavar="N", help="the first N of test (default 1000)")
+    compare.add_argument("--minutes", type=float, metavar="M", help="start nothing later; the same command goes on")
+    compare.add_argument("--jobs", type=int, default=1, metavar="N", help="processes at a time (default 1)")
+    compare.add_argument("--json", type=Path, metavar="OUT", help="write the record to this file")
+    compare.add_argument("--figure", type=Path, metavar="STEM", help="write STEM-sizes.png, .svg and others")
+    compare.set_defaults(run=_compare)
+
+
+def _compare(options: argparse.Namespace) -> int:
+    if options.test_pairs < 1:
+        raise InputError(f"--test-pairs {options.test_pairs}: need at least 1")
+    from cift import comparison, comparison_report
+    from cift.corpora import load_corpus
+    from cift.files import write_text
+
+    _quiet_libraries()
+    train, test = (load_corpus(options.corpus, split) for split in ("train", "test"))
+    record = comparison.run(
+        options.corpus,
+        train,
+        test.select(range(min(options.test_pairs, len(test)))),
+        options.models,
+        options.strategies,
+        options.sizes,
+        options.seeds,
+        options.minutes,
+        options.jobs,
+    )
+    print(comparison_report.headline(record))
+    print(comparison_report.summary(record).to_string())
+    if options.json:
+        write_text(options.json, json.dumps(record, indent=1) + "\n")
+        print(f"record    {options.json}")
+    if options.figure and record["results"]:
+        from cift import plots, plots_training
+
+        figures = {
+            "sizes": plots_training.accuracy_by_size(record)[0, 0].figure,
+            "parameters": plots_training.accuracy_by_parameters(record, record["results"][-1]["size"]).figure,
+            "cost": plots_training.cost(record)[0].figure,
+        }
+        for name, figure in figures.items():
+            for path in plots.save(figure, options.figure.with_name(f"{options.figure.name}-{name}")):
+                print(f"figure    {path}")
     return 0
 
 

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from cift import __version__
 
 PACKAGES = (
-    "torch", "transformers", "datasets", "accelerate", "peft", "numpy", "scipy", "pandas", "scikit-learn",
+    "torch", "transformers", "datasets", "accelerate", "peft", "optuna", "numpy", "scipy", "pandas", "scikit-learn",
     "py-irt", "crowd-kit", "krippendorff", "cleanlab", "datasketch", "ftfy", "pooch", "matplotlib", "seaborn",
     "papermill", "jupytext", "jupyterlab", "nbval",
 )  # fmt: skip

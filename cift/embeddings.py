@@ -18,20 +18,23 @@ from cift.finetuning import forward, quiet
 
 if TYPE_CHECKING:
     from datasets import Dataset
+    from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 MAX_LENGTH = 256  # tokens; all-MiniLM-L6-v2 was made for texts up to this length
 
 
-def embed(texts: Sequence[str], model: str = "minilm") -> np.ndarray:
+def embed(texts: Sequence[str], model: str | tuple[PreTrainedModel, PreTrainedTokenizerBase] = "minilm") -> np.ndarray:
     """Embeddings of unit length, (texts, hidden size) float32; equal texts are run through the model once.
 
-    model: "minilm", a folder or a hub id, as for `models.load`, which raises InputError when it cannot be had.
-    Texts are cut after 256 tokens.
+    model: "minilm", a folder or a hub id, as for `models.load`, which raises InputError when it cannot be had; or a
+    classifier and its tokenizer, whose encoder is taken as it is now. Texts are cut after 256 tokens.
     """
     import torch
     from tqdm import tqdm
 
-    encoder, tokenizer = _encoder(model)
+    encoder: Any
+    encoder, tokenizer = _encoder(model) if isinstance(model, str) else (model[0].base_model, model[1])
     codes, distinct = pd.factorize(np.array(list(texts), dtype=object))
     vectors = np.empty((len(distinct), encoder.config.hidden_size), dtype=np.float32)
     if not len(distinct):
@@ -40,11 +43,16 @@ def embed(texts: Sequence[str], model: str = "minilm") -> np.ndarray:
     rows = [{name: torch.tensor(values[i]) for name, values in encoded.items()} for i in range(len(distinct))]
     with tqdm(total=len(rows), desc="embed", unit="text", disable=quiet()) as bar:
         for indices, output, mask in forward(encoder, rows):
-            weights = mask[:, :, None].float()
-            summed = (output.last_hidden_state.float() * weights).sum(1)  # the mean, but for its length
-            vectors[indices] = torch.nn.functional.normalize(summed, dim=1).cpu().numpy()
+            vectors[indices] = pool(output.last_hidden_state, mask).cpu().numpy()
             bar.update(len(indices))
     return vectors[codes]
+
+
+def pool(states: Tensor, mask: Tensor) -> Tensor:
+    """Embeddings, (texts, hidden), of the encoder's last states, (texts, tokens, hidden), where the mask is 1."""
+    from torch.nn.functional import normalize
+
+    return normalize((states.float() * mask[:, :, None]).sum(1), dim=1)  # the sum is the mean, but for its length
 
 
 def embed_pairs(corpus: Dataset, model: str = "minilm") -> np.ndarray:

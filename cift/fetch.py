@@ -60,6 +60,9 @@ _DATASETS = {  # name: (licence, citation)
         "CC BY-NC 4.0",
         "Nie, Zhou, Bansal (2020). What can we learn from collective human opinions on natural language "
         "inference data? EMNLP."),
+    "glove": (
+        "PDDL 1.0",
+        "Pennington, Socher, Manning (2014). GloVe: global vectors for word representation. EMNLP."),
     "lalor2016": (
         "CC BY-SA 4.0",
         "Lalor, Wu, Yu (2016). Building an evaluation scale using item response theory. EMNLP."),
@@ -101,6 +104,8 @@ _FILES = [  # (dataset, file, url, bytes, hash)
      768107, "sha256:99f9015ddda7d85f66a087452bc30d53974314fe27e7d589e2f41ad44bd509c1"),
     ("chaosnli", "chaosNLI_mnli_m.jsonl", _CHAOS + "chaosNLI_mnli_m.jsonl",
      871731, "sha256:8eb49b589488e7b1a9ec95fb8a864bd50f0509b4f808eed0aed3f8167617664d"),
+    ("glove", "glove.840B.300d.zip", "https://nlp.stanford.edu/data/glove.840B.300d.zip",
+     2176768927, "sha256:c06db255e65095393609f19a4cfca20bf3a71e20cc53e892aafa490347e3849f"),
     ("lalor2016", "data_emnlp2016.zip",
      _GITHUB + "jplalor/jplalor.github.io/26c238e5dadcca5629c89ae742c3e2f54ed73363/files/data_emnlp2016.zip",
      166758, "sha256:d4f5ae9841285373546822c96fca4830cfb1eb3c0a8611f8b769d3b50148108c"),

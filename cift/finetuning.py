@@ -1,8 +1,8 @@
 """One training run and one prediction run, over rows that are either token ids or cached states.
 
-`transformers.Trainer` does the training. A row is a dict of tensors for one item, without a batch
+`transformers.Trainer` does the training (`cift.trainer`). A row is a dict of tensors for one item, without a batch
 dimension: `input_ids`, `attention_mask` and whatever else the tokenizer gives, or, where a frozen
-prefix has been run once (`cift.strategies.cut`), `inputs_embeds` and `attention_mask`.
+prefix has been run once (`cift.features`), `inputs_embeds` and `attention_mask`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,40 +21,23 @@ import numpy as np
 import pandas as pd
 
 from cift.errors import InputError
-from cift.losses import LOSSES
+from cift.losses import class_weights, one_hot, smooth
+from cift.recipe import Recipe
 
 if TYPE_CHECKING:
     import torch
     from datasets import Dataset
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
+    from peft import PeftModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Row = dict[str, Any]  # of torch tensors
+CUT = ("features", "frozen")  # strategies that freeze whole layers, from the bottom
+MADE_BY = (  # modules that decide what a fine-tuned model is, besides data
+    "adapters", "anatomy", "features", "finetuning", "losses", "mann", "models", "nse", "nse_cell", "optimization",
+    "pairs", "peft_models", "recipe", "strategies", "trainer", "word_vectors",
+)  # fmt: skip
 EVAL_BATCH = 128
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What a training run does. Raises InputError for values that cannot be meant.
-
-    trainable_layers: None trains everything, k the last k layers and the head.
-    warmup: share of the steps over which the learning rate rises linearly before it falls to zero.
-    """
-
-    loss: str = "cce"
-    epochs: int = 2
-    learning_rate: float = 5e-5
-    batch_size: int = 32
-    weight_decay: float = 0.01
-    warmup: float = 0.06
-    trainable_layers: int | None = None
-    max_length: int = 128
-
-    def __post_init__(self) -> None:
-        if self.loss not in LOSSES:
-            raise InputError(f"recipe: loss {self.loss!r} is unknown; choose from {', '.join(LOSSES)}")
-        for name in ("epochs", "learning_rate", "batch_size", "max_length"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"recipe: {name} is {getattr(self, name)!r}; it must be above 0")
+CACHE_BYTES = 2 * 2**30  # of cached states: a quarter of a laptop's 8 GB; in bf16 100,000 pairs on MiniLM
 
 
 def device() -> torch.device:
@@ -69,9 +52,14 @@ def has_bf16() -> bool:
     import torch
 
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     found = torch.cpu.get_capabilities()
     return any(found.get(name) for name in ("avx512_bf16", "amx_bf16"))
+
+
+def uses_bf16(precision: str) -> bool:
+    """Whether a recipe's precision means bfloat16 on this device."""
+    return precision == "bf16" or (precision == "auto" and has_bf16())
 
 
 def quiet() -> bool:
@@ -93,16 +81,17 @@ def encode(corpus: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int 
     ]
 
 
-def collate(rows: Sequence[Row]) -> dict[str, torch.Tensor]:
-    """Batch of rows, padded to the longest; padding is 0 everywhere and has attention 0."""
-    import torch
+def pad_id(model: torch.nn.Module) -> int:
+    """The token id that a model takes for padding; a decoder's head finds the last token by it."""
+    return getattr(model.config, "pad_token_id", None) or 0
+
+
+def collate(rows: Sequence[Row], pad_id: int = 0) -> dict[str, torch.Tensor]:
+    """Batch of rows, padded to the longest: `input_ids` with pad_id, all else with 0, which is attention 0."""
     from torch.nn.utils.rnn import pad_sequence
 
     return {
-        name: torch.stack([row[name] for row in rows])
-        if name == "targets"
-        else pad_sequence([row[name] for row in rows], batch_first=True)
-        for name in rows[0]
+        name: pad_sequence([row[name] for row in rows], True, pad_id if name == "input_ids" else 0) for name in rows[0]
     }
 
 
@@ -134,136 +123,201 @@ class LengthBuckets:
         yield from order[full:].tolist()
 
 
-def forward(model: torch.nn.Module, rows: Sequence[Row]) -> Iterator[tuple[list[int], Any, torch.Tensor]]:
-    """Yield (indices, model output, attention mask) over rows in batches of similar length, without gradients."""
+def forward(
+    model: torch.nn.Module, rows: Sequence[Row], bf16: bool | None = None
+) -> Iterator[tuple[list[int], Any, torch.Tensor]]:
+    """Yield (indices, model output, attention mask) over rows in batches of similar length, without gradients.
+
+    bf16: None takes it where the device has it.
+    """
     import torch
 
     where = device()
     model.to(where).eval()
+    padding = pad_id(model)
     order = sorted(range(len(rows)), key=lambda i: -len(rows[i]["attention_mask"]))
-    with torch.inference_mode(), torch.autocast(where.type, torch.bfloat16, enabled=has_bf16()):
+    with (
+        torch.inference_mode(),
+        torch.autocast(where.type, torch.bfloat16, enabled=has_bf16() if bf16 is None else bf16),
+    ):
         for start in range(0, len(order), EVAL_BATCH):
             indices = order[start : start + EVAL_BATCH]
-            batch = {name: value.to(where) for name, value in collate([rows[i] for i in indices]).items()}
+            batch = {name: value.to(where) for name, value in collate([rows[i] for i in indices], padding).items()}
             yield indices, model(**batch), batch["attention_mask"]
 
 
-def cache_states(prefix: PreTrainedModel, rows: Sequence[Row]) -> list[Row]:
-    """Rows whose tokens are replaced by the frozen prefix's output, (tokens, hidden), computed once.
-
-    The prefix runs without dropout, so training on cached states has dropout in the suffix only.
-    """
-    import torch
-
-    cached: list[Row] = [{}] * len(rows)
-    dtype = torch.bfloat16 if has_bf16() else torch.float32
-    for indices, output, mask in forward(prefix, rows):
-        for i, states, attention in zip(indices, output.last_hidden_state.to(dtype).cpu(), mask.cpu(), strict=True):
-            length = int(attention.sum())
-            cached[i] = {"inputs_embeds": states[:length].clone(), "attention_mask": attention[:length].clone()}
-    return cached
+def logits(model: torch.nn.Module, rows: Sequence[Row], n_labels: int, bf16: bool | None = None) -> np.ndarray:
+    """Logits, (rows, n_labels) float32, computed as `forward` does."""
+    found = np.empty((len(rows), n_labels), np.float32)
+    for indices, output, _ in forward(model, rows, bf16):
+        found[indices] = output.logits.float().cpu().numpy()
+    return found
 
 
-def predict(model: PreTrainedModel, rows: Sequence[Row], corpus: Dataset) -> pd.DataFrame:
+def predict(model: PreTrainedModel | PeftModel, rows: Sequence[Row], corpus: Dataset) -> pd.DataFrame:
     """Predictions table: `item_id`, `label`, one logit column per label, `predicted`."""
     names = corpus.features["label"].names
-    logits = np.empty((len(rows), len(names)))
-    for indices, output, _ in forward(model, rows):
-        logits[indices] = output.logits.float().cpu().numpy()
+    found = logits(model, rows, len(names))
     table = pd.DataFrame({"item_id": corpus["item_id"][:], "label": [names[i] for i in corpus["label"][:]]})
-    table[[f"logit_{name}" for name in names]] = logits
-    table["predicted"] = [names[i] for i in logits.argmax(1)]
+    table[[f"logit_{name}" for name in names]] = found.astype(float)
+    table["predicted"] = [names[i] for i in found.argmax(1)]
     return table
 
 
 def train(
-    model: PreTrainedModel,
+    model: PreTrainedModel | PeftModel,
     rows: Sequence[Row],
     targets: np.ndarray,
     recipe: Recipe,
     seed: int,
     folder: Path | None = None,
     progress: bool = True,
-) -> dict[str, float]:
-    """Train the model in place to match target probabilities, (items, labels); returns what it cost.
+    validation: tuple[Sequence[Row], np.ndarray] | None = None,
+    after_evaluation: Callable[[dict[str, float]], None] | None = None,
+    log_dir: Path | None = None,
+) -> dict[str, Any]:
+    """Train what is trainable in the model, in place, to match target probabilities, (items, labels).
 
-    Where the recipe freezes layers, they stay frozen in the model.
+    The strategy is not applied here (`strategies.prepare` does that, and `fine_tune` all of it), but gradual unfreezing
+    is carried on, and rates by layer are taken from it. The same model, rows, recipe and seed give the same weights,
+    bit by bit, on the same machine and versions.
 
-    folder: where checkpoints go, one each fifth of the run; a run that finds one there resumes from it.
-    Returns `train_seconds`, `train_loss` and `steps`. Raises InputError when there is nothing to learn from.
+    Parameters
+    ----------
+    folder:
+        Where checkpoints go, one each fifth of the run; a run that finds one there resumes from it, and ends with the
+        weights of an uninterrupted run.
+    validation:
+        Rows and targets that are looked at after each epoch: the recipe's loss (without label smoothing, class weights
+        and L1) and accuracy (does the likeliest label have the largest target?). Patience and a plateau need it.
+    after_evaluation:
+        Called then with the newest row of the history; may raise, to end the run.
+    log_dir:
+        Where TensorBoard finds the learning curves.
+
+    Returns
+    -------
+    What it cost: train_seconds (of a resumed run those since), train_loss (mean over all steps, L1 included), steps,
+    and history: dicts of step, epoch, learning_rate, loss (mean since the row before), gradient_norm (before clipping)
+    and, after epochs, validation_loss and validation_accuracy, about 200 in all.
+
+    Of several processes (`accelerate launch`) each takes its part of every batch: two with half the batch size train
+    what one does, but for rounding and dropout. Where an epoch does not divide into batches for all of them, a few
+    items come twice.
+
+    Raises InputError when there is nothing to learn from, the recipe asks for what this machine, model or data cannot
+    give, and when training diverges; checkpoints then hold finite weights.
     """
     import torch
-    from transformers import PrinterCallback, Trainer
 
-    if not rows or len(rows) != len(targets):
-        raise InputError(f"training: {len(rows)} items with {len(targets)} targets; need as many of each, at least one")
-    if recipe.trainable_layers is not None:
-        from cift.strategies import freeze
+    from cift.trainer import RecipeTrainer, check, dropout
 
-        freeze(model, recipe.trainable_layers)
-    loss_of = LOSSES[recipe.loss]
-
-    class MatchTargets(Trainer):
-        """A Trainer whose loss compares logits with target probabilities, in batches of similar length."""
-
-        def _get_train_sampler(self, train_dataset=None):
-            return LengthBuckets([len(row["attention_mask"]) for row in rows], recipe.batch_size, seed)
-
-        def compute_loss(self, model, inputs, return_outputs=False, **_):
-            wanted = inputs.pop("targets")
-            output = model(**inputs)
-            loss = loss_of(output.logits.float(), wanted)
-            return (loss, output) if return_outputs else loss
-
+    targets = np.asarray(targets, np.float32)
+    check(model, rows, targets, recipe, validation)
+    if recipe.precision == "bf16" and not has_bf16():
+        warnings.warn("recipe: this device emulates bf16, more slowly than fp32; take precision='auto'", stacklevel=2)
     examples = [
-        {**row, "targets": torch.as_tensor(t)} for row, t in zip(rows, np.asarray(targets, np.float32), strict=True)
+        {**row, "labels": t}
+        for row, t in zip(rows, torch.from_numpy(smooth(targets, recipe.label_smoothing)), strict=True)
     ]
-    steps = -(-len(examples) // recipe.batch_size) * recipe.epochs
-    with tempfile.TemporaryDirectory() as scratch:
-        trainer = MatchTargets(
-            model=model,
-            train_dataset=examples,
-            data_collator=collate,
-            args=_arguments(recipe, seed, str(folder or scratch), steps, keep=folder is not None, progress=progress),
-        )
-        trainer.remove_callback(PrinterCallback)  # it would print a summary that the return value holds
+    if recipe.class_weights is not None:
+        for example, weight in zip(examples, class_weights(targets, recipe.class_weights), strict=True):
+            example["weights"] = torch.tensor([weight])
+    with tempfile.TemporaryDirectory() as scratch, dropout(model, recipe.dropout):
+        trainer = RecipeTrainer(
+            model, examples, recipe, seed, folder or Path(scratch), folder is not None, progress and not quiet(),
+            validation, after_evaluation, log_dir,
+        )  # fmt: skip
         start = time.perf_counter()
-        outcome = trainer.train(resume_from_checkpoint=last_checkpoint(folder) if folder else None)
-        # accelerate leaves a forward bound to this very model, which copies and cuts of it would go on calling
-        for name in ("forward", "_original_forward", "_is_accelerate_prepared"):
-            vars(model).pop(name, None)
+        try:
+            trainer.run(last_checkpoint(folder) if folder else None)
+        finally:
+            # accelerate leaves a forward bound to this very model, which copies and cuts of it would go on calling
+            for name in ("forward", "_original_forward", "_is_accelerate_prepared"):
+                vars(model).pop(name, None)
+            if recipe.gradient_checkpointing:
+                model.activation_checkpointing_disable()
+    history = trainer.history()
+    steps = np.diff([0, *(row["step"] for row in history)])
     return {
         "train_seconds": time.perf_counter() - start,
-        "train_loss": outcome.training_loss,
-        "steps": outcome.global_step,
+        "train_loss": float(np.average([row["loss"] for row in history], weights=steps)),
+        "steps": trainer.state.global_step,
+        "history": history,
     }
 
 
-def _arguments(recipe: Recipe, seed: int, output: str, steps: int, keep: bool, progress: bool) -> TrainingArguments:
-    """The recipe in the Trainer's words. keep: checkpoints, one each fifth of the steps."""
-    import torch
-    from transformers import TrainingArguments
+def fine_tune(
+    corpus: Dataset,
+    recipe: Recipe = Recipe(),  # noqa: B008  # frozen
+    seed: int = 0,
+    model: str = "minilm",
+    *,
+    targets: np.ndarray | None = None,
+    validation: Dataset | None = None,
+    folder: Path | None = None,
+    progress: bool = True,
+    after_evaluation: Callable[[dict[str, float]], None] | None = None,
+    log_dir: Path | None = None,
+) -> tuple[PreTrainedModel | PeftModel, PreTrainedTokenizerBase, dict[str, Any]]:
+    """A backbone by name, fine-tuned on a corpus by the recipe's strategy: the model, its tokenizer, and what it cost.
 
-    return TrainingArguments(
-        output_dir=output,
-        num_train_epochs=recipe.epochs,
-        learning_rate=recipe.learning_rate,
-        per_device_train_batch_size=recipe.batch_size,
-        weight_decay=recipe.weight_decay,
-        adam_beta2=0.98,  # the default, 0.999, forgets so slowly that short runs at high rates collapse
-        warmup_steps=round(recipe.warmup * steps),
-        seed=seed,
-        bf16=has_bf16(),
-        use_cpu=device().type == "cpu",
-        save_strategy="steps" if keep else "no",
-        save_steps=max(1, steps // 5),
-        save_total_limit=1,
-        logging_strategy="no",
-        report_to="none",
-        remove_unused_columns=False,
-        disable_tqdm=quiet() or not progress,
-        dataloader_pin_memory=torch.cuda.is_available(),
+    The seed fixes the new parameters and the training. targets: probabilities to match, (items, labels); None takes the
+    corpus's labels. The other arguments are those of `train`.
+
+    Where whole layers from the bottom are frozen (features, frozen), they run once, without dropout, and the rest is
+    trained on what they gave, as long as that fits `CACHE_BYTES` and the model can be cut (`features.cut`).
+
+    The cost is that of `train`, with trainable and total (numbers of parameters), train_pairs and cache_seconds (0
+    where nothing was cached).
+
+    Raises InputError as `models.load`, `strategies.prepare` and `train` do.
+    """
+    from cift import models, strategies
+
+    names = corpus.features["label"].names
+    backbone, tokenizer = models.load(model, names, seed)
+    learner = classifier = strategies.prepare(backbone, recipe.strategy, recipe.options, seed)
+    rows = [encode(part, tokenizer, recipe.max_length) for part in (corpus, validation) if part is not None]
+    trainable, total = strategies.count(classifier)
+    start = time.perf_counter()
+    if recipe.strategy in CUT and rows[0] and not recipe.gradient_checkpointing:  # which a cut model cannot do
+        learner, rows = _cached(classifier, rows, recipe)
+    cost = {
+        "trainable": trainable,
+        "total": total,
+        "train_pairs": len(corpus),
+        "cache_seconds": time.perf_counter() - start if learner is not classifier else 0.0,
+    }
+    cost |= train(
+        learner,
+        rows[0],
+        one_hot(corpus["label"], len(names)) if targets is None else targets,
+        recipe,
+        seed,
+        folder,
+        progress,
+        (rows[1], one_hot(validation["label"], len(names))) if validation is not None else None,
+        after_evaluation,
+        log_dir,
     )
+    return classifier, tokenizer, cost
+
+
+def _cached(model: Any, parts: list[list[Row]], recipe: Recipe) -> tuple[Any, list[list[Row]]]:
+    """What of the model learns, and rows for it; both as they are where rows would be too large or cannot be had."""
+    from cift import features, strategies
+
+    try:
+        prefix, suffix = features.cut(model, **strategies.settings(recipe.strategy, recipe.options))
+    except InputError:
+        return model, parts
+    first, bf16 = parts[0][0], uses_bf16(recipe.precision)
+    states = features.cache_states(prefix, [first], bf16)[0]["inputs_embeds"]
+    bytes_per_token = states.nbytes / len(first["attention_mask"])
+    if bytes_per_token * sum(len(row["attention_mask"]) for rows in parts for row in rows) > CACHE_BYTES:
+        return model, parts
+    return suffix, [features.cache_states(prefix, rows, bf16) for rows in parts]
 
 
 def last_checkpoint(folder: Path) -> str | None:

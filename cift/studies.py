@@ -12,8 +12,8 @@ import pandas as pd
 from cift import crowds, selection
 from cift.corpora import load_corpus
 from cift.errors import InputError
-from cift.finetuning import Recipe
 from cift.irt import ItemBank, calibrate
+from cift.recipe import Recipe
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -65,7 +65,7 @@ def embedded() -> Study:
         held_out=_leave_group_out(load_corpus("probes"), *_scales(crowds.load_crowd("probes"), {}, " (simulated)")),
         distributions=_distributions(crowds.load_crowd("probes")),
         base_recipe=Recipe(epochs=2, learning_rate=1.5e-4, warmup=0.1),
-        recipe=Recipe(epochs=3, learning_rate=1e-4, batch_size=16, trainable_layers=2),
+        recipe=Recipe(epochs=3, learning_rate=1e-4, batch_size=16, strategy="frozen", options={"trainable_layers": 2}),
     )
 
 

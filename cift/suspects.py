@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import softmax
 
-from cift import finetuning, losses, models
+from cift import finetuning
 from cift.corpora import folded, label_codes
 from cift.embeddings import embed, embed_pairs
 from cift.errors import InputError
@@ -206,9 +206,7 @@ def _regression(features: np.ndarray, labels: np.ndarray, others: np.ndarray, n_
 
 def _finetuned(train: Dataset, test: Dataset, recipe: finetuning.Recipe, seed: int, model: str) -> np.ndarray:
     names = train.features["label"].names
-    classifier, tokenizer = models.load(model, names, seed)
-    rows = finetuning.encode(train, tokenizer, recipe.max_length)
-    finetuning.train(classifier, rows, losses.one_hot(train["label"], len(names)), recipe, seed, progress=False)
+    classifier, tokenizer, _ = finetuning.fine_tune(train, recipe, seed, model, progress=False)
     predictions = finetuning.predict(classifier, finetuning.encode(test, tokenizer, recipe.max_length), test)
     return predictions[[f"logit_{name}" for name in names]].to_numpy()
 

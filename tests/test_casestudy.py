@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cift import casestudy, crowds, fetch, finetuning, plots
+from cift import casestudy, crowds, fetch, finetuning, plots, strategies
 from cift.errors import InputError
-from cift.finetuning import Recipe
 from cift.irt import ItemBank
+from cift.recipe import Recipe
 from cift.studies import STUDIES, HeldOut, Study, lalor2016, load_study
 
 
@@ -41,7 +41,7 @@ def study(pairs):
         },
         distributions=distributions,
         base_recipe=Recipe(epochs=2, batch_size=8, learning_rate=1e-3),
-        recipe=Recipe(epochs=2, batch_size=4, learning_rate=1e-3, trainable_layers=1),
+        recipe=Recipe(epochs=2, batch_size=4, learning_rate=1e-3, strategy="frozen", options={"trainable_layers": 1}),
     )
 
 
@@ -68,6 +68,21 @@ def test_every_cell_is_there_and_repeats(study, tiny_model, tmp_path, monkeypatc
     monkeypatch.setenv("CIFT_CACHE", str(tmp_path / "elsewhere"))
     afresh = pd.DataFrame(casestudy.run(study, (0, 1), tiny_model)["results"])
     pd.testing.assert_frame_equal(afresh[columns], results[columns])
+
+
+def test_any_strategy_fine_tunes_a_copy_of_the_base(study, tiny_model, monkeypatch):
+    trained = []
+    real = finetuning.train
+    monkeypatch.setattr(
+        finetuning,
+        "train",
+        lambda model, *given, **named: trained.append(strategies.count(model)) or real(model, *given, **named),
+    )
+    recipe = Recipe(epochs=1, batch_size=4, strategy="bitfit")
+    results = pd.DataFrame(casestudy.run(replace(study, recipe=recipe), (0,), tiny_model)["results"])
+    base, *cells = trained
+    assert base[0] == base[1] and cells and all(learnt < total == base[1] for learnt, total in cells)
+    assert len(results) == 2 * len(casestudy.ARMS)
 
 
 def test_a_stopped_run_keeps_its_cells_and_its_base(study, tiny_model, monkeypatch):

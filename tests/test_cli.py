@@ -25,6 +25,11 @@ def test_version_and_start_are_quick():
     [
         (["case-study", "--study", "rte"], "study 'rte': unknown; choose from embedded"),
         (["case-study", "--seeds", "0"], "--seeds 0: need at least 1"),
+        (["compare", "--corpus", "none-such"], "no corpus is called 'none-such'"),
+        (["compare", "--corpus", "scenes", "--strategies", "magic"], "strategy 'magic' is unknown; choose from full"),
+        (["compare", "--corpus", "scenes", "--seeds", "1"], "comparison: seeds is 1; an interval needs 2"),
+        (["compare", "--corpus", "scenes", "--sizes", "20000"], "comparison: sizes go up to 20000, but"),
+        (["compare", "--test-pairs", "0"], "--test-pairs 0: need at least 1"),
         (["notebook", "99_none"], "notebook '99_none': unknown; choose from 00_start_here"),
         (["notebook", "00_start_here", "--profile", "huge"], "profile 'huge': unknown; choose from quick"),
     ],
@@ -75,6 +80,24 @@ def test_record_and_figure_are_written(tmp_path, monkeypatch, capsys):
     assert json.loads(out.read_text()) == record
     assert sorted(path.name for path in out.parent.iterdir()) == ["figure.png", "figure.svg", "record.json"]
     assert str(out) in capsys.readouterr().out
+
+
+def test_compare_trains_prints_and_draws(tiny_model, tmp_path, monkeypatch, capsys):
+    bill = {"seconds_per_1000": 1.0, "loaded_mb": 500.0, "memory_mb": 600.0, "disk_mb": 0.1}
+    monkeypatch.setattr("cift.comparison.cost", lambda *_: bill)
+    monkeypatch.setattr("cift.comparison.STEPS", 2)
+    out, stem = tmp_path / "new" / "record.json", tmp_path / "new" / "figure"
+    grid = f"--corpus scenes --models {tiny_model} --strategies full,bitfit --sizes 8 --seeds 2 --test-pairs 20"
+    command = ["compare", *grid.split(), "--json", str(out), "--figure", str(stem)]
+    assert cli.main([*command, "--minutes", "1e-9"]) == 0
+    told = capsys.readouterr().out
+    assert "not finished: 6 of search, 2 of cost, 4 of results are missing" in told and "figure" not in told
+    assert cli.main(command) == 0
+    told = capsys.readouterr().out
+    assert "bitfit, less full" in told and str(out) in told and "not finished" not in told
+    assert len(json.loads(out.read_text())["results"]) == 4
+    drawn = {f"figure-{name}.{kind}" for name in ("sizes", "parameters", "cost") for kind in ("png", "svg")}
+    assert {path.name for path in out.parent.iterdir()} == drawn | {"record.json"}
 
 
 def test_doctor_reports_and_says_what_to_do(capsys, monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 from cift import finetuning
 from cift.embeddings import MAX_LENGTH, embed, embed_pairs
 from cift.errors import InputError
-from cift.models import embedded_minilm
+from cift.models import embedded_minilm, load
 
 TEXTS = [
     "A man is eating food.",
@@ -50,6 +50,16 @@ def test_equal_texts_get_equal_embeddings_in_their_places(tiny_model):
     np.testing.assert_allclose(vectors, np.vstack([embed([text], tiny_model) for text in TEXTS]), atol=1e-2)
     assert np.array_equal(vectors, embed(TEXTS, tiny_model))
     assert embed([], tiny_model).shape == (0, 32)
+
+
+def test_a_loaded_model_is_taken_as_it_is_now(tiny_model):
+    import torch
+
+    model, tokenizer = load(tiny_model)
+    assert np.array_equal(embed(TEXTS, (model, tokenizer)), embed(TEXTS, tiny_model))
+    with torch.no_grad():
+        model.base_model.embeddings.word_embeddings.weight.mul_(2)
+    assert not np.allclose(embed(TEXTS, (model, tokenizer)), embed(TEXTS, tiny_model))
 
 
 def test_pairs_have_both_embeddings_their_difference_and_product(pairs, tiny_model):

@@ -113,7 +113,7 @@ def test_registry_agrees_with_the_mirror(mirror):
         assert entry["same_as_url"] == (source.transform is None)
         assert (source.url, source.bytes) == (entry["url"], entry["bytes"])
         assert fetch.fetch(source.name) == mirror / source.name
-    assert len(entries) == len(fetch.REGISTRY) - 1  # the zip of SNLI is not mirrored
+    assert len(entries) == len(fetch.REGISTRY) - 2  # the zips of SNLI and of GloVe are not mirrored
     assert cached_files() == []
 
 

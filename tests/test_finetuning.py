@@ -1,81 +1,24 @@
-"""Training and prediction: they learn, repeat, resume, and equal what they replace."""
-
-import copy
+"""Rows, batches, predictions, and the way from a corpus to a fine-tuned model; training itself is in test_trainer."""
 
 import numpy as np
 import pytest
 import torch
 
-from cift import finetuning, models, strategies
+from cift import features, finetuning, models, strategies
 from cift.errors import InputError
-from cift.finetuning import Recipe
 from cift.losses import one_hot
-
-RECIPE = Recipe(epochs=30, learning_rate=2e-3, batch_size=8)
+from cift.recipe import Recipe
 
 
 def weights(model):
     return torch.cat([p.detach().flatten() for p in model.parameters()])
 
 
-def test_a_small_model_learns_and_repeats(tiny_model, pairs):
-    targets = one_hot(pairs["label"], 3)
-    trained = []
-    for _ in range(2):
-        model, tokenizer = models.load(tiny_model)
-        rows = finetuning.encode(pairs, tokenizer)
-        finetuning.train(model, rows, targets, RECIPE, seed=0)
-        assert "forward" not in vars(model)  # a copy must not call this model's forward
-        trained.append(model)
-    assert torch.equal(weights(trained[0]), weights(trained[1]))
-    predictions = finetuning.predict(trained[0], rows, pairs)
-    assert (predictions["predicted"] == predictions["label"]).mean() > 0.9
-    assert list(predictions["item_id"]) == pairs["item_id"]
-
-
-def test_an_interrupted_run_resumes_and_ends_with_the_same_weights(tiny_model, pairs, tmp_path, monkeypatch):
-    targets = one_hot(pairs["label"], 3)
-    recipe = Recipe(epochs=5, learning_rate=1e-3, batch_size=8)
-    whole, tokenizer = models.load(tiny_model)
-    rows = finetuning.encode(pairs, tokenizer)
-    finetuning.train(whole, rows, targets, recipe, seed=0, folder=tmp_path / "whole")
-
-    class Stopped(KeyboardInterrupt):
-        pass
-
-    real, calls = finetuning.collate, iter(range(1000))
-
-    def stop_at_step_20(batch):
-        if next(calls) == 20:
-            raise Stopped
-        return real(batch)
-
-    stopped, _ = models.load(tiny_model)
-    with monkeypatch.context() as patch, pytest.raises(Stopped):
-        patch.setattr(finetuning, "collate", stop_at_step_20)
-        finetuning.train(stopped, rows, targets, recipe, seed=0, folder=tmp_path / "stopped")
-    found = finetuning.last_checkpoint(tmp_path / "stopped")
-    assert found.endswith("checkpoint-18")
-    (tmp_path / "stopped" / "checkpoint-24").mkdir()  # one whose writing was cut short
-    assert finetuning.last_checkpoint(tmp_path / "stopped") == found
-    resumed, _ = models.load(tiny_model)
-    outcome = finetuning.train(resumed, rows, targets, recipe, seed=0, folder=tmp_path / "stopped")
-    assert outcome["steps"] == 30
-    assert torch.allclose(weights(whole), weights(resumed), atol=1e-6)
-
-
-def test_cached_states_give_the_predictions_of_the_whole_model(tiny_model, pairs):
-    model, tokenizer = models.load(tiny_model)
-    rows = finetuning.encode(pairs, tokenizer)
-    whole = finetuning.predict(model, rows, pairs).filter(like="logit").to_numpy()
-    prefix, suffix = strategies.cut(model, 1)
-    cached = finetuning.cache_states(prefix, rows)
-    assert [len(row["inputs_embeds"]) for row in cached] == [len(row["input_ids"]) for row in rows]
-    found = finetuning.predict(suffix, cached, pairs).filter(like="logit").to_numpy()
-    np.testing.assert_allclose(found, whole, atol=0.02 if finetuning.has_bf16() else 1e-5)
-    before = weights(prefix).clone()
-    finetuning.train(copy.deepcopy(suffix), cached, one_hot(pairs["label"], 3), RECIPE, seed=0)
-    assert torch.equal(weights(prefix), before)
+def test_padding_is_what_the_model_takes_for_it():
+    rows = [{"input_ids": torch.tensor(ids), "attention_mask": torch.ones(len(ids))} for ids in ([5, 6, 7], [8])]
+    batch = finetuning.collate(rows, pad_id=9)
+    assert batch["input_ids"].tolist() == [[5, 6, 7], [8, 9, 9]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
 
 
 def test_padding_changes_nothing(tiny_model, pairs, monkeypatch):
@@ -86,24 +29,6 @@ def test_padding_changes_nothing(tiny_model, pairs, monkeypatch):
     monkeypatch.setattr(finetuning, "EVAL_BATCH", 1)
     alone = finetuning.predict(model, rows, pairs).filter(like="logit").to_numpy()
     np.testing.assert_allclose(together, alone, atol=1e-5)
-
-
-def test_mse_training_approaches_the_crowds_distribution(tiny_model, pairs):
-    model, tokenizer = models.load(tiny_model)
-    rows = finetuning.encode(pairs, tokenizer)
-    people = np.tile([0.6, 0.3, 0.1], (len(pairs), 1))
-    finetuning.train(model, rows, people, Recipe(loss="mse", epochs=20, learning_rate=3e-3, batch_size=8), seed=0)
-    logits = torch.tensor(finetuning.predict(model, rows, pairs).filter(like="logit").to_numpy())
-    np.testing.assert_allclose(logits.softmax(1).mean(0), [0.6, 0.3, 0.1], atol=0.05)
-
-
-def test_bad_recipes_are_named():
-    with pytest.raises(InputError, match="recipe: loss 'kl' is unknown; choose from cce, mse"):
-        Recipe(loss="kl")
-    with pytest.raises(InputError, match="recipe: learning_rate is 0; it must be above 0"):
-        Recipe(learning_rate=0)
-    with pytest.raises(InputError, match="0 items with 0 targets"):
-        finetuning.train(None, [], np.empty((0, 3)), Recipe(), seed=0)
 
 
 @pytest.mark.gpu
@@ -130,3 +55,78 @@ def test_batches_hold_similar_lengths_in_random_order():
     assert np.ptp(batches, axis=1).mean() < 4  # of 35 in all
     means = batches.mean(axis=1)
     assert abs(np.corrcoef(means, np.arange(62))[0, 1]) < 0.3  # neither long to short nor the other way
+
+
+# from a corpus to a model
+
+
+def state(model):
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def test_fine_tune_is_load_prepare_encode_and_train(tiny_model, pairs):
+    recipe = Recipe(epochs=2, learning_rate=1e-3, batch_size=16, strategy="bitfit")
+    found, tokenizer, cost = finetuning.fine_tune(pairs, recipe, 3, tiny_model, validation=pairs.select(range(9)))
+    model, _ = models.load(tiny_model, seed=3)
+    model = strategies.prepare(model, "bitfit", seed=3)
+    finetuning.train(model, finetuning.encode(pairs, tokenizer), one_hot(pairs["label"], 3), recipe, seed=3)
+    assert torch.equal(weights(found), weights(model))
+    assert (cost["trainable"], cost["total"]) == strategies.count(model)
+    assert (cost["train_pairs"], cost["steps"], cost["cache_seconds"]) == (48, 6, 0)
+    assert [row["epoch"] for row in cost["history"] if "validation_loss" in row] == [1, 2]
+    other, _, _ = finetuning.fine_tune(pairs, recipe, 4, tiny_model)
+    assert not torch.equal(weights(found), weights(other))
+
+
+@pytest.mark.parametrize("strategy, options", [("features", {}), ("frozen", {"trainable_layers": 1})])
+def test_what_is_frozen_runs_once_and_the_whole_model_has_learnt(tiny_model, pairs, monkeypatch, strategy, options):
+    monkeypatch.setattr(finetuning, "has_bf16", lambda: False)
+    monkeypatch.setattr(features, "has_bf16", lambda: False)
+    recipe = Recipe(
+        epochs=2,
+        learning_rate=1e-3,
+        batch_size=16,
+        strategy=strategy,
+        options=options,
+        dropout=0.0,
+        group_by_length=False,
+    )
+    lengths = []
+    real = features.cache_states
+    monkeypatch.setattr(features, "cache_states", lambda *given: lengths.append(len(given[1])) or real(*given))
+    model, tokenizer, cost = finetuning.fine_tune(pairs, recipe, 0, tiny_model, validation=pairs.select(range(5)))
+    assert lengths == [1, 48, 5] and cost["cache_seconds"] > 0  # one to see how large they are
+    monkeypatch.setattr(finetuning, "CACHE_BYTES", 0)
+    uncut, _, again = finetuning.fine_tune(pairs, recipe, 0, tiny_model, validation=pairs.select(range(5)))
+    assert lengths == [1, 48, 5, 1] and again["cache_seconds"] == 0
+    start = state(models.load(tiny_model)[0])
+    for name, value in state(model).items():
+        assert torch.equal(value, start[name]) != dict(model.named_parameters())[name].requires_grad, name
+        torch.testing.assert_close(value, state(uncut)[name], atol=1e-6, rtol=0)
+    rows = finetuning.encode(pairs, tokenizer)
+    accuracy = (finetuning.predict(model, rows[:5], pairs.select(range(5))).eval("predicted == label")).mean()
+    assert accuracy == cost["history"][-1]["validation_accuracy"]
+
+
+def test_a_model_that_cannot_be_cut_is_trained_whole(tiny_model, pairs, monkeypatch):
+    def refuse(*_, **__):
+        raise InputError("cannot be cut")
+
+    monkeypatch.setattr(features, "cut", refuse)
+    recipe = Recipe(epochs=1, batch_size=16, strategy="features", learning_rate=None)
+    _, _, cost = finetuning.fine_tune(pairs, recipe, 0, tiny_model)
+    assert cost["cache_seconds"] == 0 and cost["steps"] == 3
+
+
+def test_targets_need_not_be_labels(tiny_model, pairs):
+    people = np.tile([0.6, 0.3, 0.1], (len(pairs), 1))
+    recipe = Recipe(loss="mse", epochs=12, learning_rate=5e-3, batch_size=8)
+    model, tokenizer, _ = finetuning.fine_tune(pairs, recipe, 0, tiny_model, targets=people)
+    logits = torch.tensor(finetuning.logits(model, finetuning.encode(pairs, tokenizer), 3))
+    np.testing.assert_allclose(logits.softmax(1).mean(0), [0.6, 0.3, 0.1], atol=0.05)
+
+
+@pytest.mark.parametrize("strategy", ["full", "features"])
+def test_a_corpus_without_pairs_is_one_clear_error(tiny_model, pairs, strategy):
+    with pytest.raises(InputError, match="training: 0 items with 0 targets; need as many of each, at least one"):
+        finetuning.fine_tune(pairs.select([]), Recipe(strategy=strategy), 0, tiny_model)

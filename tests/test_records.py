@@ -1,5 +1,9 @@
 """The ledger keeps what is finished, whole; digests stand for content."""
 
+import subprocess
+import sys
+
+import numpy as np
 import pytest
 
 from cift import records
@@ -39,3 +43,10 @@ def test_a_fingerprint_tells_ids_sentences_labels_and_order():
 def test_a_record_says_when_where_and_with_what():
     made = records.provenance()
     assert made["date"].endswith("+00:00") and made["versions"]["torch"] and made["machine"]["device"]
+
+
+def test_the_peak_of_memory_is_the_processs_own():
+    held = np.ones(400 * 2**17)  # 400 MB
+    child = "from cift.records import peak_memory_mb; print(peak_memory_mb())"
+    found = int(subprocess.run([sys.executable, "-c", child], capture_output=True, text=True, check=True).stdout)
+    assert found < 400 < records.peak_memory_mb(), len(held)

@@ -6,7 +6,7 @@ import pytest
 
 from cift.corpora import LABELS, load_corpus, to_dataset
 from cift.errors import InputError
-from cift.finetuning import Recipe
+from cift.recipe import Recipe
 from cift.suspects import gibberish, label_errors, out_of_sample, outliers, precision_recall, surprise
 
 FOREIGN = [
