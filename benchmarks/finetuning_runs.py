@@ -68,7 +68,7 @@ def trainer(engine: str, corpus: str, pairs: int, test_pairs: int, seed: int) ->
     train, test = sample(corpus, "train", pairs, seed), sample(corpus, "test", test_pairs)
     model, tokenizer = models.load("minilm", seed=seed)
     way, *precision = engine.split()
-    recipe = Recipe(precision=precision[0]) if precision else Recipe()
+    recipe = Recipe(learning_rate=5e-5, precision=precision[0] if precision else "auto")
     start = now()
     if way == "plain":
         _plain_trainer(model, tokenizer, train, recipe, seed)

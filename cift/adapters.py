@@ -91,13 +91,19 @@ def save(model: PreTrainedModel, folder: Path) -> None:
 def load(model: PreTrainedModel, folder: str | Path, name: str) -> None:
     """Give the model a saved bottleneck adapter under a name, and activate it.
 
-    Raises InputError when the folder does not hold one, or holds one that was learnt on another kind of backbone.
+    Raises InputError when the folder does not hold one, or holds one that was learnt on another kind of backbone; then
+    the model does not have it, and no adapter is active.
     """
     config = read(folder)
     if config.get("strategy") not in PLACES:
         raise InputError(f"{folder}: holds no bottleneck adapter; use strategies.load")
     add(model, name, config["strategy"], **config["options"])
-    fill(model, folder)
+    try:
+        fill(model, folder)
+    except InputError:
+        _put(model, vars(model)["bare"])
+        del vars(model)["tasks"][name], vars(model)["adaptation"]
+        raise
 
 
 def learnt(model: nn.Module) -> dict[str, Tensor]:
@@ -108,17 +114,24 @@ def learnt(model: nn.Module) -> dict[str, Tensor]:
 def read(folder: str | Path) -> dict[str, Any]:
     """A folder's config. Raises InputError where there is none."""
     try:
-        return json.loads((Path(folder) / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        config = json.loads((Path(folder) / CONFIG).read_text(encoding="utf-8"))
+        if not ({"strategy", "options"} <= config.keys() or "peft_type" in config):
+            raise ValueError
+        return config
+    except (OSError, ValueError, AttributeError) as error:
         raise InputError(f"{folder}: has no readable {CONFIG}; give a folder that strategies.save wrote") from error
 
 
 def fill(model: nn.Module, folder: str | Path) -> None:
-    """Set the trainable parameters to a folder's. Raises InputError where names or shapes are not the same."""
+    """Set the trainable parameters to a folder's. Raises InputError where they are not there, or not the same ones."""
     import torch
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    values, places = load_file(Path(folder) / WEIGHTS), learnt(model)
+    try:
+        values, places = load_file(Path(folder) / WEIGHTS), learnt(model)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{folder}: has no readable {WEIGHTS}; give a folder that strategies.save wrote") from error
     shapes, wanted = ({name: tuple(v.shape) for name, v in which.items()} for which in (values, places))
     if shapes != wanted:
         name = min(dict(shapes.items() ^ wanted.items()))

@@ -19,15 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cift import evaluation, finetuning, models, strategies
+from cift import evaluation, finetuning, models, optimization, strategies
 from cift.bias import predict_from
 from cift.corpora import overlap, without
-from cift.doctor import versions
 from cift.errors import Diverged, InputError
 from cift.fetch import cache_dir
 from cift.files import write_text
 from cift.recipe import Recipe
-from cift.records import code, digest, fingerprint, peak_memory_mb, provenance, software
+from cift.records import code, digest, fingerprint, provenance, software
 from cift.splits import split
 
 if TYPE_CHECKING:
@@ -55,9 +54,9 @@ def cell(model: str, recipe: Recipe, seed: int, lesson: Dataset, exam: Dataset) 
     whether training diverged: then there is no model, so no answer is right. The state of random numbers belongs to a
     process, so cells in threads of one process take turns.
     """
-    start = time.perf_counter()
     accuracy, log_loss = 0.0, -math.log(LEAST)
     with _TURN:
+        start = time.perf_counter()
         try:
             classifier, tokenizer, _ = finetuning.fine_tune(lesson, recipe, seed, model, progress=False)
         except Diverged:
@@ -67,7 +66,7 @@ def cell(model: str, recipe: Recipe, seed: int, lesson: Dataset, exam: Dataset) 
             found = finetuning.predict(classifier, finetuning.encode(exam, tokenizer, recipe.max_length), exam)
             gold = evaluation.probabilities(found).to_numpy()[np.arange(len(found)), exam["label"][:]]
             accuracy, log_loss = evaluation.accuracy(found), float(-np.log(np.maximum(gold, LEAST)).mean())
-    seconds = round(time.perf_counter() - start, 2)
+        seconds = round(time.perf_counter() - start, 2)
     return {"accuracy": accuracy, "log_loss": log_loss, "diverged": diverged, "seconds": seconds}
 
 
@@ -88,25 +87,16 @@ def cost(model: str, recipe: Recipe, seed: int, lesson: Dataset) -> dict[str, fl
 def _cost(model: str, recipe: Recipe, seed: int, lesson: Dataset) -> dict[str, float]:
     classifier: Any = models.load(model, lesson.features["label"].names)[0]
     classifier.to(finetuning.device())
-    loaded = _peak_mb()
+    loaded = finetuning.peak_memory_mb() or math.nan
     del classifier
-    tuned, _, spent = finetuning.fine_tune(lesson, recipe, seed, model, progress=False)
-    memory = _peak_mb()
+    spent = finetuning.fine_tune(lesson, recipe, seed, model, progress=False)[2]
     seconds = spent["cache_seconds"] + spent["train_seconds"]
     return {
         "seconds_per_1000": 1000 * seconds / (recipe.epochs * len(lesson)),
         "loaded_mb": loaded,
-        "memory_mb": memory,
-        "disk_mb": strategies.size_on_disk(tuned) / 2**20,
+        "memory_mb": spent["peak_memory_mb"] or math.nan,
+        "disk_mb": spent["disk_mb"],
     }
-
-
-def _peak_mb() -> float:
-    import torch
-
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**20
-    return peak_memory_mb() or math.nan
 
 
 # the grid
@@ -171,7 +161,7 @@ def run(
         for size in sizes
         for seed in range(seeds)
     ]
-    made_by = (software(), versions()["peft"], code(("comparison", *finetuning.MADE_BY)))
+    made_by = (software(), code(("comparison", *finetuning.MADE_BY)))
     made_of = {name: digest(models.fingerprint(name), *made_by) for name in model_names}
 
     def task(way: dict[str, Any], size: int, seed: int, rate: float, *exam: Dataset) -> _Task:
@@ -339,9 +329,7 @@ def _ways(
                 left_out.append({"model": model, "strategy": name, "why": str(error)})
                 continue
             trainable, total = strategies.count(prepared)
-            rate = strategies.STRATEGIES[name].learning_rate
-            if name == "full":  # a model that is trained from scratch has a rate of its own
-                rate = getattr(classifier.config, "default_learning_rate", rate)
+            rate = optimization.learning_rate(prepared, Recipe(strategy=name))
             ways.append(
                 {"model": model, "strategy": name, "learning_rate": rate, "trainable": trainable, "total": total}
             )

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from cift import models
+from cift.errors import InputError
 from cift.finetuning import forward, quiet
 
 if TYPE_CHECKING:
@@ -28,13 +29,20 @@ def embed(texts: Sequence[str], model: str | tuple[PreTrainedModel, PreTrainedTo
     """Embeddings of unit length, (texts, hidden size) float32; equal texts are run through the model once.
 
     model: "minilm", a folder or a hub id, as for `models.load`, which raises InputError when it cannot be had; or a
-    classifier and its tokenizer, whose encoder is taken as it is now. Texts are cut after 256 tokens.
+    classifier and its tokenizer, whose encoder is taken as it is now. Texts are cut after 256 tokens. Raises InputError
+    for what has no plain encoder: nse, and PEFT's models.
     """
     import torch
     from tqdm import tqdm
+    from transformers import PreTrainedModel
 
-    encoder: Any
-    encoder, tokenizer = _encoder(model) if isinstance(model, str) else (model[0].base_model, model[1])
+    classifier, tokenizer = _loaded(model) if isinstance(model, str) else model
+    encoder: Any = classifier.base_model
+    if not (isinstance(classifier, PreTrainedModel) and isinstance(encoder, PreTrainedModel)):
+        raise InputError(
+            f"embeddings: {type(classifier).__name__} has no encoder that gives each token a state; "
+            "take another model, or what strategies.merge makes of lora and ia3"
+        )
     codes, distinct = pd.factorize(np.array(list(texts), dtype=object))
     vectors = np.empty((len(distinct), encoder.config.hidden_size), dtype=np.float32)
     if not len(distinct):
@@ -66,7 +74,6 @@ def embed_pairs(corpus: Dataset, model: str = "minilm") -> np.ndarray:
 
 
 @lru_cache(maxsize=2)
-def _encoder(name: str) -> tuple[Any, Any]:
+def _loaded(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Kept, so that one more text does not wait for the weights to be read again."""
-    classifier, tokenizer = models.load(name)
-    return classifier.base_model, tokenizer
+    return models.load(name)

@@ -150,7 +150,7 @@ def _same(model: PreTrainedModel, prefix: nn.Module, suffix: PreTrainedModel) ->
     def found(logits: Tensor) -> list[Tensor]:
         uneven = torch.linspace(1, 2, logits.numel(), device=logits.device).view_as(logits)
         gradients = torch.autograd.grad((logits * uneven).sum(), learning, allow_unused=True)
-        return [logits, *(torch.zeros(1) if g is None else g for g in gradients)]
+        return [logits, *(logits.new_zeros(1) if g is None else g for g in gradients)]
 
     with torch.enable_grad():
         whole = found(model(**batch).logits)

@@ -103,7 +103,7 @@ def read_recipe(settings: Sequence[str]) -> Recipe:
     The learning rate's default is the strategy's own. A file holds an object of settings; a value is JSON or, if it is
     not, text: `epochs=3`, `loss=mse`, `options={"rank":8}`. Raises InputError for what is neither, and as `Recipe`.
     """
-    found: dict[str, Any] = {"learning_rate": None}
+    found: dict[str, Any] = {}
     for text in settings:
         name, sign, value = text.partition("=")
         found |= {name: _json_or_text(value)} if sign else _read_settings(Path(text))

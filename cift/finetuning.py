@@ -57,6 +57,15 @@ def has_bf16() -> bool:
     return any(found.get(name) for name in ("avx512_bf16", "amx_bf16"))
 
 
+def peak_memory_mb() -> float | None:
+    """The most memory that this process ever held: of the GPU where there is one, else its own (None on Windows)."""
+    import torch
+
+    from cift import records
+
+    return torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else records.peak_memory_mb()
+
+
 def uses_bf16(precision: str) -> bool:
     """Whether a recipe's precision means bfloat16 on this device."""
     return precision == "bf16" or (precision == "auto" and has_bf16())
@@ -155,10 +164,15 @@ def logits(model: torch.nn.Module, rows: Sequence[Row], n_labels: int, bf16: boo
 
 
 def predict(model: PreTrainedModel | PeftModel, rows: Sequence[Row], corpus: Dataset) -> pd.DataFrame:
-    """Predictions table: `item_id`, `label`, one logit column per label, `predicted`."""
+    """Predictions table: `item_id`, `label`, one logit column per label, `predicted`.
+
+    Raises InputError for pairs without label.
+    """
+    from cift.corpora import label_codes
+
     names = corpus.features["label"].names
     found = logits(model, rows, len(names))
-    table = pd.DataFrame({"item_id": corpus["item_id"][:], "label": [names[i] for i in corpus["label"][:]]})
+    table = pd.DataFrame({"item_id": corpus["item_id"][:], "label": [names[i] for i in label_codes(corpus)]})
     table[[f"logit_{name}" for name in names]] = found.astype(float)
     table["predicted"] = [names[i] for i in found.argmax(1)]
     return table
@@ -179,14 +193,14 @@ def train(
     """Train what is trainable in the model, in place, to match target probabilities, (items, labels).
 
     The strategy is not applied here (`strategies.prepare` does that, and `fine_tune` all of it), but gradual unfreezing
-    is carried on, and rates by layer are taken from it. The same model, rows, recipe and seed give the same weights,
-    bit by bit, on the same machine and versions.
+    is carried on, and rates by layer are taken from it. The same model, rows, recipe and seed give the same weights on
+    the same machine and versions: on a CPU bit by bit, on a GPU but for the order in which it adds.
 
     Parameters
     ----------
     folder:
         Where checkpoints go, one each fifth of the run; a run that finds one there resumes from it, and ends with the
-        weights of an uninterrupted run.
+        weights of an uninterrupted run. A checkpoint of another recipe, seed or data is an error.
     validation:
         Rows and targets that are looked at after each epoch: the recipe's loss (without label smoothing, class weights
         and L1) and accuracy (does the likeliest label have the largest target?). Patience and a plateau need it.
@@ -235,6 +249,7 @@ def train(
             # accelerate leaves a forward bound to this very model, which copies and cuts of it would go on calling
             for name in ("forward", "_original_forward", "_is_accelerate_prepared"):
                 vars(model).pop(name, None)
+            trainer.close()
             if recipe.gradient_checkpointing:
                 model.activation_checkpointing_disable()
     history = trainer.history()
@@ -266,24 +281,30 @@ def fine_tune(
     corpus's labels. The other arguments are those of `train`.
 
     Where whole layers from the bottom are frozen (features, frozen), they run once, without dropout, and the rest is
-    trained on what they gave, as long as that fits `CACHE_BYTES` and the model can be cut (`features.cut`).
+    trained on what they gave, as long as that fits `CACHE_BYTES`, the model can be cut (`features.cut`) and gradient
+    checkpointing is off.
 
-    The cost is that of `train`, with trainable and total (numbers of parameters), train_pairs and cache_seconds (0
-    where nothing was cached).
+    The cost is that of `train`, with trainable and total (numbers of parameters), train_pairs, cache_seconds (0 where
+    nothing was cached), peak_memory_mb (see there) and disk_mb (what `strategies.save` would keep).
 
     Raises InputError as `models.load`, `strategies.prepare` and `train` do.
     """
     from cift import models, strategies
+    from cift.corpora import label_codes
+    from cift.trainer import check
 
     names = corpus.features["label"].names
     backbone, tokenizer = models.load(model, names, seed)
     learner = classifier = strategies.prepare(backbone, recipe.strategy, recipe.options, seed)
     rows = [encode(part, tokenizer, recipe.max_length) for part in (corpus, validation) if part is not None]
+    targets = np.asarray(one_hot(label_codes(corpus), len(names)) if targets is None else targets, np.float32)
+    watched = (rows[1], one_hot(label_codes(validation), len(names))) if validation is not None else None
+    check(classifier, rows[0], targets, recipe, watched)
     trainable, total = strategies.count(classifier)
     start = time.perf_counter()
-    if recipe.strategy in CUT and rows[0] and not recipe.gradient_checkpointing:  # which a cut model cannot do
+    if recipe.strategy in CUT and not recipe.gradient_checkpointing:  # which a cut model cannot do
         learner, rows = _cached(classifier, rows, recipe)
-    cost = {
+    cost: dict[str, Any] = {
         "trainable": trainable,
         "total": total,
         "train_pairs": len(corpus),
@@ -292,15 +313,16 @@ def fine_tune(
     cost |= train(
         learner,
         rows[0],
-        one_hot(corpus["label"], len(names)) if targets is None else targets,
+        targets,
         recipe,
         seed,
         folder,
         progress,
-        (rows[1], one_hot(validation["label"], len(names))) if validation is not None else None,
+        watched and (rows[1], watched[1]),
         after_evaluation,
         log_dir,
     )
+    cost = cost | {"peak_memory_mb": peak_memory_mb(), "disk_mb": strategies.size_on_disk(classifier) / 2**20}
     return classifier, tokenizer, cost
 
 

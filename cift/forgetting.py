@@ -7,11 +7,14 @@ directions. Fine-tuning on another task has no reason to keep that (catastrophic
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cift.embeddings import embed, pool
+from cift.errors import Diverged, InputError
 from cift.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -20,6 +23,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 SCALE = 20  # of the cosines in the contrastive loss, as in sentence-transformers
+HEEDED = {  # settings of a recipe that `replay` goes by
+    "loss", "epochs", "learning_rate", "batch_size", "weight_decay", "warmup", "max_length", "optimizer", "betas",
+    "momentum", "schedule", "restarts", "clip", "precision",
+}  # fmt: skip
 
 
 def reciprocal_rank(pairs: Dataset, model: str | tuple[PreTrainedModel, PreTrainedTokenizerBase] = "minilm") -> float:
@@ -36,15 +43,17 @@ def reciprocal_rank(pairs: Dataset, model: str | tuple[PreTrainedModel, PreTrain
 
 
 def contrast(premises: Tensor, hypotheses: Tensor) -> Tensor:
-    """The loss of the pre-training: within a batch, each premise has to pick its own hypothesis.
+    """The loss of the pre-training: within a batch, premises have to pick their own hypotheses, and these theirs.
 
-    Cross-entropy of `SCALE` times the cosines (Henderson et al. 2017, arXiv 1705.00652). Both are embeddings of unit
-    length, (batch, hidden).
+    The mean of both cross-entropies of `SCALE` times the cosines (Henderson et al. 2017, arXiv 1705.00652; in both
+    directions Radford et al. 2021, CLIP, arXiv 2103.00020, as all-MiniLM-L6-v2 was trained). Both are embeddings of
+    unit length, (batch, hidden).
     """
     import torch
+    from torch.nn.functional import cross_entropy
 
-    own = torch.arange(len(premises), device=premises.device)
-    return torch.nn.functional.cross_entropy(SCALE * premises @ hypotheses.T, own)
+    own, scores = torch.arange(len(premises), device=premises.device), SCALE * premises @ hypotheses.T
+    return (cross_entropy(scores, own) + cross_entropy(scores.T, own)) / 2
 
 
 def replay(
@@ -53,9 +62,17 @@ def replay(
     """Fine-tune all weights on a lesson and rehearse the original task meanwhile; returns classifier and tokenizer.
 
     Each step's loss is the recipe's, of a batch of the lesson, plus `contrast` of as many pairs from the memory, which
-    holds pairs of sentences that belong together (rehearsal: Robins 1995, Connection Science 7). Of the recipe, loss,
-    optimizer, schedule, clipping, batches, epochs, max_length and precision count.
+    holds pairs of sentences that belong together (rehearsal: Robins 1995, Connection Science 7).
+
+    Raises InputError for a recipe with a setting that is not in `HEEDED`, for the schedule "plateau", which needs
+    validation data, where lesson or memory is empty, and where training diverges.
     """
+    others = {field.name for field in fields(Recipe)} - HEEDED
+    ignored = sorted(name for name in others if getattr(recipe, name) != getattr(Recipe(), name))
+    if ignored or recipe.schedule == "plateau":
+        raise InputError(f"replay: cannot heed {', '.join(ignored) or 'schedule plateau'}; leave it out of the recipe")
+    if not len(lesson) or not len(memory):
+        raise InputError(f"replay: {len(lesson)} pairs in the lesson, {len(memory)} in the memory; give some of both")
     import torch
     from torch.utils.data import DataLoader
 
@@ -70,7 +87,8 @@ def replay(
     targets = torch.as_tensor(one_hot(lesson["label"], len(names)))
     examples: Any = [row | {"labels": target} for row, target in zip(rows, targets, strict=True)]
     order = finetuning.LengthBuckets([len(row["attention_mask"]) for row in rows], recipe.batch_size, seed)
-    batches: DataLoader = DataLoader(examples, recipe.batch_size, sampler=order, collate_fn=finetuning.collate)
+    padded = partial(finetuning.collate, pad_id=finetuning.pad_id(classifier))
+    batches: DataLoader = DataLoader(examples, recipe.batch_size, sampler=order, collate_fn=padded)
     optimizer = optimization.optimizer(classifier, recipe)
     schedule = optimization.schedule(optimizer, recipe, recipe.epochs * len(batches))
     draw = np.random.default_rng(seed)
@@ -90,7 +108,10 @@ def replay(
                 with torch.autocast(where.type, torch.bfloat16, enabled=finetuning.uses_bf16(recipe.precision)):
                     logits = classifier(**batch).logits
                     rehearsed = contrast(embedded(old["premise"]), embedded(old["hypothesis"]))
-                (LOSSES[recipe.loss](logits.float(), wanted) + rehearsed).backward()
+                loss = LOSSES[recipe.loss](logits.float(), wanted) + rehearsed
+                if not loss.isfinite():
+                    raise Diverged(f"replay diverged: the loss is {loss.item()}; take a lower learning_rate")
+                loss.backward()
                 if recipe.clip:
                     torch.nn.utils.clip_grad_norm_(classifier.parameters(), recipe.clip)
                 optimizer.step()

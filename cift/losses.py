@@ -118,8 +118,12 @@ def _mean(values: Tensor, weights: Tensor | None) -> Tensor:
 
 
 def one_hot(labels: np.ndarray, n_labels: int) -> np.ndarray:
-    """Target probabilities, (items, n_labels), of integer labels."""
-    return np.eye(n_labels, dtype=np.float32)[np.asarray(labels, int)]
+    """Target probabilities, (items, n_labels), of integer labels. Raises InputError for one that is none of them."""
+    codes = np.asarray(labels, int)
+    unknown = codes[(codes < 0) | (codes >= n_labels)]  # -1, no gold label, would count from the end
+    if unknown.size:
+        raise InputError(f"labels: {unknown[0]} is not from 0 to {n_labels - 1}; leave pairs without a gold label out")
+    return np.eye(n_labels, dtype=np.float32)[codes]
 
 
 def smooth(targets: Targets, amount: float) -> Targets:

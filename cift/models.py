@@ -193,10 +193,10 @@ def describe(name: str = "minilm", seconds: float = 1.0) -> dict[str, object]:
     """What a backbone is and costs here, read off the model itself; for a table that helps to choose.
 
     parameters (of backbone and memory, without the head), layers (None where it has none), hidden_size, vocabulary,
-    cased (whether its tokenizer tells "Us" from "us"), max_length (tokens), weights_mb (4 bytes a parameter),
-    training_mb (16: weights, gradients and Adam's two moments, without activations), tokens_per_second (forward,
-    measured for about `seconds` on batches of 32 pairs of 32 tokens, on this machine) and licence ("not stated" where
-    neither its folder nor the hub says).
+    cased (whether its tokenizer tells "Us" from "us"), max_length (tokens), weights_mb (4 bytes each, with nse's word
+    vectors, which never learn and so are no parameters), training_mb (16 bytes a parameter: weights, gradients and
+    Adam's two moments, without activations), tokens_per_second (forward, measured for about `seconds` on batches of 32
+    pairs of 32 tokens, on this machine) and licence ("not stated" where neither its folder nor the hub says).
 
     Raises InputError as `load` does.
     """
@@ -211,6 +211,7 @@ def describe(name: str = "minilm", seconds: float = 1.0) -> dict[str, object]:
     config = model.config.get_text_config()
     counted = (f"{model.base_model_prefix}.", "classifier.memory.")
     count = sum(weights.numel() for part, weights in model.named_parameters() if part.startswith(counted))
+    kept = sum(weights.numel() for part, weights in model.state_dict().items() if part.startswith(counted))
     pairs = [["a " * 20] * 32, ["b " * 20] * 32]
     batch = tokenizer(*pairs, truncation=True, max_length=32, return_tensors="pt").to(device())
     done = 0
@@ -229,7 +230,7 @@ def describe(name: str = "minilm", seconds: float = 1.0) -> dict[str, object]:
         "vocabulary": len(tokenizer),
         "cased": tokenizer.tokenize("Us") != tokenizer.tokenize("us"),
         "max_length": longest if longest < 10**6 else None,
-        "weights_mb": 4 * count / 2**20,
+        "weights_mb": 4 * kept / 2**20,
         "training_mb": 16 * count / 2**20,
         "tokens_per_second": done / spent,
         "licence": _licence(_parts(name)[1]),

@@ -36,13 +36,15 @@ def decayed(model: nn.Module) -> list[str]:
     return [name for name in names if not _UNDECAYED.search(name.lower())]
 
 
-def learning_rate(recipe: Recipe) -> float:
-    """The recipe's learning rate, or its strategy's own where it names none."""
+def learning_rate(model: nn.Module, recipe: Recipe) -> float:
+    """The recipe's learning rate; where it names none, its strategy's own, and of `full` the model's, if it has one."""
     if recipe.learning_rate is not None:
         return recipe.learning_rate
     from cift.strategies import STRATEGIES
 
-    return STRATEGIES[recipe.strategy].learning_rate
+    own = STRATEGIES[recipe.strategy].learning_rate
+    config = getattr(model, "config", None)  # a model that is trained from scratch wants another one
+    return getattr(config, "default_learning_rate", own) if recipe.strategy == "full" else own
 
 
 def optimizer(model: nn.Module, recipe: Recipe) -> Optimizer:
@@ -71,7 +73,7 @@ def optimizer(model: nn.Module, recipe: Recipe) -> Optimizer:
 
     if not any(weights.requires_grad for weights in model.parameters()):
         raise InputError("optimizer: every parameter of the model is frozen; choose a strategy that trains some")
-    base, factors, decaying = learning_rate(recipe), rates(model, recipe), set(decayed(model))  # type: ignore[arg-type]
+    base, factors, decaying = learning_rate(model, recipe), rates(model, recipe), set(decayed(model))  # type: ignore[arg-type]
     groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
     for name, parameter in model.named_parameters():
         groups[factors.get(name, 1.0), recipe.weight_decay if name in decaying else 0.0].append(parameter)

@@ -47,7 +47,7 @@ class Recipe:
 
     loss: str = "cce"
     epochs: int = 2
-    learning_rate: float | None = 5e-5
+    learning_rate: float | None = None
     batch_size: int = 32
     weight_decay: float = 0.01
     warmup: float = 0.06
@@ -148,7 +148,7 @@ _RULES = {
         "two numbers from 0 to below 1",
     ),
     "class_weights": _Rule(
-        lambda value: value in (None, "balanced") or _weights(value),
+        lambda value: value is None or (value == "balanced" if isinstance(value, str) else _weights(value)),
         "None, 'balanced', or a weight of 0 or more for each label, not all of them 0",
     ),
     "options": _Rule(lambda value: isinstance(value, Mapping), "a dict of the strategy's options"),

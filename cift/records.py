@@ -48,7 +48,7 @@ def fingerprint(corpus: Dataset) -> str:
 def software() -> list[object]:
     """What besides data, weights and recipe decides a trained model's numbers."""
     found = doctor.versions()
-    return [found["torch"], found["transformers"], finetuning.device().type, finetuning.has_bf16()]
+    return [found["torch"], found["transformers"], found["peft"], finetuning.device().type, finetuning.has_bf16()]
 
 
 def code(modules: Sequence[str]) -> str:

@@ -153,12 +153,12 @@ def forgotten(corpus: str, way: str, seed: int) -> dict[str, Any]:
 
     lesson, _, test = _parts(corpus, seed, LESSON_PAIRS)
     changes = WAYS[way]
+    memory = _entailed(load_corpus("snli", "train"), 10 * TEST_PAIRS) if way == "replay" else None
     classifier: Any
     start = time.perf_counter()
     if changes is None:
         classifier, tokenizer = models.load("minilm", lesson.features["label"].names, seed)
-    elif way == "replay":
-        memory = _entailed(load_corpus("snli", "train"), 10 * TEST_PAIRS)
+    elif memory is not None:
         classifier, tokenizer = forgetting.replay(lesson, memory, LESSON, seed)
     else:
         classifier, tokenizer, _ = fine_tune(lesson, replace(LESSON, **changes), seed, progress=False)
@@ -214,11 +214,11 @@ def _answers(part: str, corpus: Dataset, classifier: Any, tokenizer: Any) -> dic
 # the study and its record
 
 
-def study(seeds: Sequence[int] = range(5)) -> dict[str, Any]:
-    """All cells: remedies on SNLI and scenes, a search on SNLI, forgetting while learning scenes.
+def study(seeds: Sequence[int] = range(3)) -> dict[str, Any]:
+    """All cells: remedies and a search on SNLI, forgetting while learning scenes.
 
     Returns {"run": provenance, "remedies", "search", "forgetting": a list of dicts each, with arm, corpus, seed and
-    what `remedied`, `searched` and `forgotten` return}. SNLI's remedies take all seeds, the rest the first three.
+    what `remedied`, `searched` and `forgotten` return}.
 
     As many cells as there are cores run side by side, with one thread each. Finished ones are kept in the cache, so
     that an interrupted run goes on where it was.
@@ -230,19 +230,18 @@ def study(seeds: Sequence[int] = range(5)) -> dict[str, Any]:
 
     from cift import finetuning
     from cift.corpora import load_corpus
+    from cift.doctor import versions
     from cift.records import code, digest, fingerprint, once, provenance, software
 
-    few = seeds[:3]
-    cells = [("search", arm, "snli", seed) for seed in few for arm in SEARCHES]  # the longest first
+    cells = [("search", arm, "snli", seed) for seed in seeds for arm in SEARCHES]  # the longest first
     cells += [("remedies", arm, "snli", seed) for seed in seeds for arm in REMEDIES]
-    cells += [("remedies", arm, "scenes", seed) for seed in few for arm in REMEDIES]
-    cells += [("forgetting", arm, "scenes", seed) for seed in few for arm in WAYS]
+    cells += [("forgetting", arm, "scenes", seed) for seed in seeds for arm in WAYS]
     data = {
         f"{corpus}, {part}": fingerprint(load_corpus(corpus, part))
         for corpus in ("snli", "scenes")
         for part in ("train", "validation", "test")
     }
-    made_of = (data, software(), code((*finetuning.MADE_BY, *MADE_BY)))
+    made_of = (data, software(), versions()["optuna"], code((*finetuning.MADE_BY, *MADE_BY)))
     with parallel_config("loky", inner_max_num_threads=1):
         running = Parallel(n_jobs=os.cpu_count(), return_as="generator", batch_size=1)(
             delayed(once)("remedies", digest(made_of, *cell), partial(_cell, *cell)) for cell in cells
@@ -263,39 +262,34 @@ def _cell(part: str, arm: str, corpus: str, seed: int) -> dict[str, Any]:
 
 
 def table(record: dict[str, Any], part: str, metrics: Sequence[str]) -> pd.DataFrame:
-    """Means over seeds, and differences from the baseline: a row per corpus and arm of a part of the record.
+    """Means over seeds, and differences from the baseline: a row per arm of a part of the record.
 
     Columns: seeds; for each metric its mean, and METRIC_change with its 95 % interval over seeds, METRIC_low and
     METRIC_high (nan for the part's baseline, see `BASELINES`). Arms share the pairs within a seed, so the differences
     are paired; the intervals speak of the sample of pairs and of the training's randomness.
     """
-    rows = []
-    for corpus, cells in pd.DataFrame(record[part]).groupby("corpus", sort=False):
-        paired = cells.rename(columns={"corpus": "held_out"})
-        for arm, of_arm in cells.groupby("arm", sort=False):
-            row = {"corpus": corpus, "arm": arm, "seeds": len(of_arm)}
-            for metric in metrics:
-                found = paired_difference(paired, arm, BASELINES[part], metric)
-                numbers = found["difference"], found["low"], found["high"]
-                row[metric] = of_arm[metric].mean()
-                for name, number in zip(("change", "low", "high"), numbers, strict=True):
-                    row[f"{metric}_{name}"] = np.nan if arm == BASELINES[part] else number
-            rows.append(row)
-    return pd.DataFrame(rows).set_index(["corpus", "arm"])
+    cells, rows = pd.DataFrame(record[part]).rename(columns={"corpus": "held_out"}), []
+    for arm, of_arm in cells.groupby("arm", sort=False):
+        row = {"arm": arm, "seeds": len(of_arm)}
+        for metric in metrics:
+            found = paired_difference(cells, arm, BASELINES[part], metric)
+            numbers = found["difference"], found["low"], found["high"]
+            row[metric] = of_arm[metric].mean()
+            for name, number in zip(("change", "low", "high"), numbers, strict=True):
+                row[f"{metric}_{name}"] = np.nan if arm == BASELINES[part] else number
+        rows.append(row)
+    return pd.DataFrame(rows).set_index("arm")
 
 
 def curves(record: dict[str, Any]) -> pd.DataFrame:
     """Learning curves of the part `remedies`, means over seeds, as far as none of them had stopped.
 
-    Columns: corpus, arm, epoch and the curves' (see `remedied`).
+    Columns: arm, epoch and the curves' (see `remedied`).
     """
     cells = pd.DataFrame(record["remedies"]).explode("curve", ignore_index=True)
-    points = cells[["corpus", "arm"]].join(pd.DataFrame(list(cells["curve"])))
-    return (
-        points[points["epoch"] <= cells.groupby(["corpus", "arm"])["epochs"].transform("min")]
-        .groupby(["corpus", "arm", "epoch"], sort=False, as_index=False)
-        .mean()
-    )
+    points = cells[["arm"]].join(pd.DataFrame(list(cells["curve"])))
+    shared = points["epoch"] <= cells.groupby("arm")["epochs"].transform("min")
+    return points[shared].groupby(["arm", "epoch"], sort=False, as_index=False).mean()
 
 
 if __name__ == "__main__":

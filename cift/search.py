@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from cift import finetuning, models
+from cift.doctor import versions
 from cift.errors import Diverged, InputError
 from cift.files import one_message
 from cift.finetuning import MADE_BY, Row
@@ -121,7 +122,8 @@ def suggest(table: pd.DataFrame) -> float:
     """
     smoothed, noise = table["smoothed"], table["loss"][:WINDOW].std()
     tolerance = max(0.01 * smoothed.min(), 4 * 1.25 * noise / np.sqrt(WINDOW))  # 1.25: of a median, not a mean
-    harmless = np.flatnonzero(smoothed <= smoothed.min() + tolerance)
+    sound = table["loss"] <= EXPLODED * table["loss"][:WINDOW].median()  # medians miss an explosion at the very end
+    harmless = np.flatnonzero(sound & (smoothed <= smoothed.min() + tolerance))
     if not len(harmless) or harmless[-1] < WINDOW // 2 or smoothed.min() > EXPLODED * table["loss"].iloc[0]:
         raise InputError(f"learning-rate finder: the loss rises from {table['learning_rate'].iloc[0]:g} on; lower low")
     if harmless[-1] == len(table) - 1:
@@ -171,7 +173,9 @@ def search(
     _check(space, recipe, trials, minutes)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     data = [models.fingerprint(model), fingerprint(corpus), fingerprint(validation)]
-    made_of = digest(data, asdict(recipe), dict(space), seed, software(), code(("search", *MADE_BY)))
+    made_by = (software(), versions()["optuna"], code(("search", *MADE_BY)))
+    # as written: [8, 16] is not (8, 16), and another order of settings draws other values
+    made_of = digest(data, asdict(recipe), repr(dict(space)), seed, *made_by)
     less = recipe.metric == "loss"
     pruner = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=math.ceil(recipe.epochs / 3))
     study = optuna.create_study(direction="minimize" if less else "maximize", pruner=pruner)

@@ -117,6 +117,7 @@ def prepare(
     if isinstance(model, PeftModel) or "tasks" in vars(model):
         raise InputError(f"strategy {strategy}: the model has adapters already; prepare a fresh one")
     model.requires_grad_(True)
+    vars(model).pop("adaptation", None)  # of another strategy: what PEFT's model is merged into would be saved by it
     try:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
@@ -254,6 +255,7 @@ def load(folder: str | Path, backbone: PreTrainedModel | None = None) -> PreTrai
     the folder, or it does not fit the backbone.
     """
     from peft import PeftModel
+    from safetensors import SafetensorError
     from transformers import AutoModelForSequenceClassification
 
     from cift import mann, models, nse  # noqa: F401  # so that transformers knows their saved models
@@ -262,20 +264,24 @@ def load(folder: str | Path, backbone: PreTrainedModel | None = None) -> PreTrai
     if not (folder / adapters.CONFIG).exists():
         try:
             return AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SafetensorError) as error:
             raise InputError(
                 f"{folder}: cannot be loaded ({str(error).splitlines()[0]}); give a saved model"
             ) from error
     config = adapters.read(folder)
+    if not (folder / adapters.WEIGHTS).exists():  # PEFT would go on to look for a pickle
+        raise InputError(f"{folder}: has no {adapters.WEIGHTS}; give a folder that strategies.save wrote")
     if backbone is None:
-        backbone, _ = models.load(config["base_model_name_or_path"])
+        if not (name := config.get("base_model_name_or_path")):
+            raise InputError(f"{folder}: does not name its backbone; give it, loaded")
+        backbone, _ = models.load(name)
     if "strategy" in config:
         model = prepare(backbone, config["strategy"], config["options"])
         adapters.fill(model, folder)
         return model
     try:
         return PeftModel.from_pretrained(backbone, str(folder))
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, SafetensorError) as error:
         raise InputError(
             f"{folder}: does not fit {anatomy.kind(backbone)} ({str(error).splitlines()[0]}); "
             "load it onto the backbone, with as many labels, that it was learnt on"

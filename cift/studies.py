@@ -88,7 +88,7 @@ def lalor2016(train_pairs: int = 18_000) -> Study:
         test=load_corpus("snli", "test"),
         held_out=_leave_group_out(load_corpus("lalor2016"), banks, groups),
         distributions=_distributions(crowd),
-        base_recipe=Recipe(epochs=2),
+        base_recipe=Recipe(epochs=2, learning_rate=5e-5),
         recipe=Recipe(epochs=3, learning_rate=3e-5),
     )
 
@@ -129,7 +129,7 @@ def chaosnli(scale_items: int = 300) -> Study:
             )
         },
         distributions=distributions,
-        base_recipe=Recipe(epochs=2),
+        base_recipe=Recipe(epochs=2, learning_rate=5e-5),
         recipe=Recipe(epochs=3, learning_rate=3e-5),
     )
 

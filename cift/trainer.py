@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import asdict
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +23,7 @@ from transformers.trainer_utils import SaveStrategy
 
 from cift import finetuning, optimization, strategies
 from cift.errors import Diverged, InputError
-from cift.files import one_message
+from cift.files import one_message, write_text
 from cift.finetuning import LengthBuckets, Row
 from cift.losses import LOSSES
 from cift.recipe import Recipe
@@ -36,7 +39,7 @@ NAMES = {  # the Trainer's words, and those of the history
     "eval_loss": "validation_loss",
     "eval_accuracy": "validation_accuracy",
 }
-BEST = "best.safetensors"
+BEST, ABOUT = "best.safetensors", "run.json"
 POINTS = 200  # of a history
 
 
@@ -48,13 +51,15 @@ def check(
     validation: tuple[Sequence[Row], np.ndarray] | None = None,
 ) -> None:
     """Raise InputError for all that can be known not to work before training."""
-    for name, items, wanted in (("training", rows, targets), ("validation", *(validation or (rows, targets)))):
+    parts = [("training", rows, targets), ("validation", *(validation or (rows, targets)))]
+    for name, items, wanted in parts:
         if not len(items) or len(items) != len(wanted):
             raise InputError(
                 f"{name}: {len(items)} items with {len(wanted)} targets; need as many of each, at least one"
             )
-        if wanted.shape != (len(items), model.config.num_labels) or not np.isfinite(wanted).all():
-            raise InputError(f"{name}: each target must be {model.config.num_labels} numbers, one for each label")
+        labels = model.config.num_labels
+        if wanted.shape != (len(items), labels) or (wanted < 0).any() or not np.allclose(wanted.sum(1), 1, atol=1e-3):
+            raise InputError(f"{name}: each target must be {labels} probabilities, one for each label, of the sum 1")
     problems = []
     if validation is None and recipe.patience is not None:
         problems.append("patience needs validation data")
@@ -64,7 +69,7 @@ def check(
         problems.append(f"gradient_checkpointing: a {model.config.model_type} model does not have it")
     if recipe.gradient_checkpointing and recipe.strategy == "prefix":  # it would train something else, silently
         problems.append("gradient_checkpointing does not go with strategy 'prefix'")
-    longest = max(len(row["attention_mask"]) for row in rows) if rows else 0
+    longest = max(len(row["attention_mask"]) for _, items, _ in parts for row in items)
     if (limit := strategies.longest(model)) is not None and longest > limit:
         problems.append(f"max_length: a pair has {longest} tokens, the model takes {limit}")
     compilers = [os.environ.get("CXX", "c++"), "g++", "clang++", "cl"]
@@ -84,6 +89,7 @@ class RecipeTrainer(Trainer):
     model: Any
     optimizer: Any
     lr_scheduler: Any
+    train_dataset: Any
 
     def __init__(
         self,
@@ -109,16 +115,23 @@ class RecipeTrainer(Trainer):
             raise InputError("recipe: gradual unfreezing runs in one process; start it without accelerate launch")
         lengths = [len(example["attention_mask"]) if recipe.group_by_length else 0 for example in examples]
         self.buckets = LengthBuckets(lengths, recipe.batch_size * recipe.accumulation * args.world_size, seed)
+        first = args.process_index == 0
+        tf32 = torch.get_float32_matmul_precision()
         super().__init__(
             model=model,
             args=args,
             train_dataset=examples,
             data_collator=partial(finetuning.collate, pad_id=finetuning.pad_id(model)),
-            callbacks=[_Steps(recipe, self.buckets, validation is not None, bar), *_tensorboard(log_dir)],
+            callbacks=[
+                _Steps(recipe, self.buckets, validation is not None, bar and first),
+                *_tensorboard(log_dir if first else None),
+            ],
         )
+        if recipe.compile:  # accelerate turns TF32 on with it, for good, on a GPU where fp32 was asked for
+            torch.set_float32_matmul_precision(tf32)
         self.remove_callback(PrinterCallback)  # it would print what the history holds
-        if self.is_fsdp_enabled and recipe.patience is not None:
-            raise InputError("recipe: patience needs whole weights, and FSDP shards them; leave one of them out")
+        if self.is_fsdp_enabled and (recipe.patience is not None or recipe.l1):
+            raise InputError("recipe: patience and l1 need whole weights, and FSDP shards them; leave them out")
         self.model_accepts_loss_kwargs = True  # `compute_loss` wants to know how large the whole step's batch is
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
@@ -182,10 +195,11 @@ class RecipeTrainer(Trainer):
     def save_model(self, output_dir: Any = None, _internal_call: bool = False) -> None:
         """What the run changes goes into a checkpoint, by name: the same for all models, and small if little learns."""
         self.check_weights()
+        if self.args.should_save:
+            write_text(f"{output_dir}/{ABOUT}", json.dumps(self.about))
         if self.is_fsdp_enabled:
             super().save_model(output_dir, _internal_call)
         elif self.args.should_save:
-            os.makedirs(output_dir, exist_ok=True)
             save_file(self._learnt(), f"{output_dir}/model.safetensors")
             if self.best:
                 save_file(self.best, f"{output_dir}/{BEST}")
@@ -193,6 +207,7 @@ class RecipeTrainer(Trainer):
     def run(self, checkpoint: str | None) -> None:
         """Train, from a checkpoint on where there is one; where patience was asked for, end with the best weights."""
         if checkpoint:
+            self._check_resumable(checkpoint)
             self.state = TrainerState.load_from_json(f"{checkpoint}/trainer_state.json")
             if os.path.exists(f"{checkpoint}/{BEST}"):
                 self.best = load_file(f"{checkpoint}/{BEST}")
@@ -201,6 +216,11 @@ class RecipeTrainer(Trainer):
             self.check_weights()
         if self.best:
             self.model.load_state_dict(self.best, strict=False)
+
+    def close(self) -> None:
+        """What a run's end owes, also one by an error: all layers of gradual learn, bar and curves are closed."""
+        strategies.unfreeze(self.model, self.recipe, 1)
+        self.callback_handler.on_train_end(self.args, self.state, self.control)
 
     def history(self) -> list[dict[str, Any]]:
         """A dict each time that something was logged: step, and what there is of `NAMES`."""
@@ -221,6 +241,21 @@ class RecipeTrainer(Trainer):
         name = f"eval_{self.recipe.metric}"
         values = [sign * entry[name] for entry in self.state.log_history if name in entry]
         return len(values) - 1 - int(np.argmin(values)) if values else 0
+
+    @cached_property
+    def about(self) -> dict[str, Any]:
+        """What decides the run, as far as it can be told from outside the model."""
+        items = [(len(item["attention_mask"]), *item["labels"].tolist()) for item in self.train_dataset]
+        data = hashlib.sha256(json.dumps(items).encode()).hexdigest()
+        about = {"seed": self.args.seed, "data": data} | asdict(self.recipe)
+        return json.loads(json.dumps(about, default=float))  # of tuples lists, as in the file
+
+    def _check_resumable(self, checkpoint: str) -> None:
+        """Raise InputError for a checkpoint of another run: what came of it would be neither of the two."""
+        file = Path(checkpoint, ABOUT)
+        found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        if other := [name for name, value in self.about.items() if found.get(name, ...) != value]:
+            raise InputError(f"{checkpoint}: is of a run with another {', '.join(other)}; give another folder")
 
     def check_weights(self) -> None:
         if not all(weights.isfinite().all() for weights in self.model.parameters() if weights.requires_grad):

@@ -7,6 +7,7 @@ token_type_ids 0 and 1.
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -108,7 +109,7 @@ def _lines(source: Path) -> Iterator[bytes]:
         else:
             with open(source, "rb") as file:
                 yield from (line.rstrip(b"\r\n ") for line in file)
-    except (OSError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{source}: cannot be read ({error}); check the path, or download the file again") from error
 
 

@@ -94,6 +94,19 @@ def test_what_cannot_be_is_said(tmp_path):
     adapters.save(model, tmp_path / "one")
     with pytest.raises(InputError, match="layer.0.ffn.lin2.adapter.down.bias is missing there|is .* in the model"):
         adapters.load(tiny("distilbert"), tmp_path / "one", "one")
+    other = tiny("bert")
+    start = logits(other, batch := anatomy.example(other))
+    adapters.add(other, "mine", size=4)
+    torch.nn.init.normal_(other.bert.encoder.layer[0].output.dense.adapter.up.weight)
+    mine = logits(other, batch)
+    (tmp_path / "one" / "adapter_model.safetensors").write_bytes(b"cut off")
+    with pytest.raises(InputError, match="one: has no readable adapter_model.safetensors"):
+        adapters.load(other, tmp_path / "one", "one")
+    assert torch.equal(logits(other, batch), start)  # neither of them is active
+    adapters.activate(other, "mine")
+    assert torch.equal(logits(other, batch), mine)
+    with pytest.raises(InputError, match="adapter 'one': the model has mine; add or load it first"):
+        adapters.activate(other, "one")
     (tmp_path / "lora").mkdir()
     (tmp_path / "lora" / "adapter_config.json").write_text('{"peft_type": "LORA"}')
     with pytest.raises(InputError, match="lora: holds no bottleneck adapter; use strategies.load"):

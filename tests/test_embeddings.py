@@ -62,6 +62,19 @@ def test_a_loaded_model_is_taken_as_it_is_now(tiny_model):
     assert not np.allclose(embed(TEXTS, (model, tokenizer)), embed(TEXTS, tiny_model))
 
 
+def test_what_has_no_plain_encoder_is_an_input_error(tiny_model):
+    from cift import nse, strategies
+
+    model, tokenizer = load(tiny_model)
+    lora = strategies.prepare(model, "lora")
+    with pytest.raises(InputError, match="PeftModelForSequenceClassification has no encoder .* strategies.merge"):
+        embed(TEXTS, (lora, tokenizer))
+    assert np.array_equal(embed(TEXTS, (strategies.merge(lora), tokenizer)), embed(TEXTS, tiny_model))
+    small = nse.NseForSequenceClassification(nse.NseConfig(vocab_size=50, embedding_size=8, hidden_size=8))
+    with pytest.raises(InputError, match="embeddings: NseForSequenceClassification has no encoder"):
+        embed(TEXTS, (small, tokenizer))
+
+
 def test_pairs_have_both_embeddings_their_difference_and_product(pairs, tiny_model):
     u, v, difference, product = np.split(embed_pairs(pairs, tiny_model), 4, axis=1)
     both = embed([*pairs["premise"], *pairs["hypothesis"]], tiny_model)

@@ -108,6 +108,23 @@ def test_what_is_frozen_runs_once_and_the_whole_model_has_learnt(tiny_model, pai
     assert accuracy == cost["history"][-1]["validation_accuracy"]
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
+@pytest.mark.parametrize("strategy, options", [("features", {}), ("frozen", {"trainable_layers": 1})])
+def test_the_gpu_caches_and_trains_as_the_cpu_does(tiny_model, pairs, monkeypatch, strategy, options):
+    recipe = Recipe(
+        epochs=2, learning_rate=0.1, optimizer="sgd", batch_size=16, strategy=strategy, options=options, dropout=0.0,
+        precision="fp32",
+    )  # fmt: skip
+    found = []
+    for where in ("cuda", "cpu"):
+        monkeypatch.setattr(finetuning, "device", lambda where=where: torch.device(where))
+        model, tokenizer, cost = finetuning.fine_tune(pairs, recipe, 0, tiny_model, validation=pairs.select(range(5)))
+        assert cost["cache_seconds"] > 0
+        found.append(finetuning.logits(model, finetuning.encode(pairs, tokenizer), 3, bf16=False))
+    np.testing.assert_allclose(*found, atol=1e-3)
+
+
 def test_a_model_that_cannot_be_cut_is_trained_whole(tiny_model, pairs, monkeypatch):
     def refuse(*_, **__):
         raise InputError("cannot be cut")
@@ -124,6 +141,25 @@ def test_targets_need_not_be_labels(tiny_model, pairs):
     model, tokenizer, _ = finetuning.fine_tune(pairs, recipe, 0, tiny_model, targets=people)
     logits = torch.tensor(finetuning.logits(model, finetuning.encode(pairs, tokenizer), 3))
     np.testing.assert_allclose(logits.softmax(1).mean(0), [0.6, 0.3, 0.1], atol=0.05)
+
+
+@pytest.mark.parametrize("strategy", ["full", "features", "frozen"])
+def test_what_cannot_be_trained_on_is_said_before_anything_runs(tiny_model, pairs, strategy, monkeypatch):
+    monkeypatch.setattr(finetuning, "forward", lambda *_, **__: pytest.fail("it ran"))
+    monkeypatch.setattr(strategies, "longest", lambda model: 3)
+    with pytest.raises(InputError, match="patience needs validation data; max_length: a pair has .* the model takes 3"):
+        finetuning.fine_tune(pairs, Recipe(strategy=strategy, options={}, patience=1), 0, tiny_model)
+
+
+def test_a_pair_without_label_is_neither_learnt_from_nor_judged(tiny_model, pairs):
+    unlabelled = pairs.select(range(4)).map(lambda pair, i: {"label": -1 if i == 2 else 0}, with_indices=True)
+    with pytest.raises(InputError, match="corpus: pair 3 has no label. Leave such pairs out"):
+        finetuning.fine_tune(unlabelled, Recipe(), 0, tiny_model)
+    with pytest.raises(InputError, match="corpus: pair 3 has no label. Leave such pairs out"):
+        finetuning.fine_tune(pairs, Recipe(), 0, tiny_model, validation=unlabelled)
+    model, tokenizer = models.load(tiny_model)
+    with pytest.raises(InputError, match="corpus: pair 3 has no label. Leave such pairs out"):
+        finetuning.predict(model, finetuning.encode(unlabelled, tokenizer), unlabelled)
 
 
 @pytest.mark.parametrize("strategy", ["full", "features"])

@@ -6,6 +6,7 @@ import pytest
 from cift import finetuning, forgetting, models
 from cift.corpora import load_corpus
 from cift.embeddings import embed
+from cift.errors import InputError
 from cift.recipe import Recipe
 
 
@@ -41,6 +42,9 @@ def test_the_contrast_is_least_where_each_premise_is_nearest_to_its_own():
     assert forgetting.contrast(apart, apart) == pytest.approx(np.log(1 + 2 * np.exp(-20)), abs=1e-6)
     assert forgetting.contrast(apart, turned) == pytest.approx(20, abs=1e-3)
     assert forgetting.contrast(apart, torch.ones(3, 3)) == pytest.approx(np.log(3))
+    one, two = torch.tensor([[1.0, 0.0]] * 2), torch.eye(2)  # the second premise picks wrongly, hypotheses cannot tell
+    for pair in ((one, two), (two, one)):
+        assert forgetting.contrast(*pair) == pytest.approx((20 / 2 + np.log(2)) / 2)
 
 
 def test_replay_learns_the_lesson_and_keeps_the_original_task(pairs, entailed, tiny_model):
@@ -52,6 +56,33 @@ def test_replay_learns_the_lesson_and_keeps_the_original_task(pairs, entailed, t
     model, tokenizer = rehearsed
     answers = finetuning.predict(model, finetuning.encode(pairs, tokenizer), pairs)
     assert (answers["predicted"] == answers["label"]).mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"dropout": 0.5, "accumulation": 2}, "replay: cannot heed accumulation, dropout; leave it out"),
+        ({"strategy": "lora"}, "cannot heed strategy"),
+        ({"schedule": "plateau"}, "cannot heed schedule plateau"),
+        ({"learning_rate": 1e38, "clip": None, "warmup": 0.0}, "replay diverged: the loss is nan"),
+    ],
+)
+def test_replay_refuses_what_it_cannot_do(settings, words, pairs, entailed, tiny_model):
+    with pytest.raises(InputError, match=words):
+        forgetting.replay(pairs, entailed, Recipe(**settings), model=tiny_model)
+
+
+def test_replay_needs_pairs_of_both_tasks(pairs, entailed, tiny_model):
+    with pytest.raises(InputError, match="48 pairs in the lesson, 0 in the memory"):
+        forgetting.replay(pairs, entailed.select([]), Recipe(), model=tiny_model)
+
+
+def test_replay_pads_with_the_models_own_token(pairs, entailed, tiny_model, monkeypatch):
+    given, collate = set(), finetuning.collate
+    monkeypatch.setattr(finetuning, "pad_id", lambda model: 7)
+    monkeypatch.setattr(finetuning, "collate", lambda rows, pad_id=0: given.add(pad_id) or collate(rows, pad_id))
+    forgetting.replay(pairs, entailed, Recipe(epochs=1), model=tiny_model)
+    assert given == {7}
 
 
 def test_replay_gives_the_same_weights_again(pairs, entailed, tiny_model):

@@ -116,6 +116,12 @@ def test_limits_where_the_model_is_certain():
         assert LOSSES[name](wrong, gold).item() == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("labels", [[0, -1], [2, 3]])
+def test_a_label_that_is_none_is_refused(labels):
+    with pytest.raises(InputError, match=f"labels: {labels[1]} is not from 0 to 2; leave pairs without a gold label"):
+        one_hot(np.array(labels), 3)
+
+
 def test_cce_on_gold_labels_is_torchs_cross_entropy_and_smoothing_is_torchs_too():
     logits = torch.randn(7, 3, generator=torch.Generator().manual_seed(0))
     labels = [0, 2, 1, 1, 0, 2, 2]

@@ -137,6 +137,21 @@ def test_under_bf16_it_stays_near(small, pairs):
     torch.testing.assert_close(cast, exact, atol=0.1, rtol=0.1)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
+def test_the_gpu_gives_the_cpus_logits_and_gradients(small, pairs):
+    model, tokenizer = copy.deepcopy(small[0]), small[1]
+    batch = finetuning.collate(finetuning.encode(pairs.select(range(6)), tokenizer))
+    results = []
+    for where in ("cpu", "cuda"):
+        model.to(where)
+        output = model(**{key: value.to(where) for key, value in batch.items()})
+        grads = torch.autograd.grad(output.logits.square().sum(), list(model.parameters()))
+        results.append([output.logits.detach().cpu(), *(grad.cpu() for grad in grads)])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-3, rtol=1e-3)
+
+
 def test_the_trainer_takes_labels_and_a_folder_gives_the_model_back(tiny_model, pairs, tmp_path):
     model, tokenizer = models.load(f"mann:{tiny_model}")
     examples = pairs.map(lambda pair: tokenizer(pair["premise"], pair["hypothesis"]))

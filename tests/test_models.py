@@ -218,6 +218,8 @@ def test_networks_with_a_memory_describe_themselves():
     assert mann["layers"] == 6 and mann["hidden_size"] == 384 and mann["max_length"] == 512
     pooler, memory = 384 * 385, 5 * 384**2 + (16 + 2 + 2) * 384  # five matrices; slots, two biases, norm
     assert mann["parameters"] == 22_713_216 - pooler + memory
+    assert [round(4 * found["parameters"] / 2**20) for found in (nse, mann)] == [9, round(mann["weights_mb"])]
+    assert nse["weights_mb"] - 4 * nse["parameters"] / 2**20 == pytest.approx(4 * 30_522 * 384 / 2**20)
     assert nse["licence"] == mann["licence"] == "apache-2.0" and list(nse) == list(mann)
 
 

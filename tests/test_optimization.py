@@ -73,7 +73,7 @@ def test_groups_are_merged_by_decay_and_factor_and_the_fastest_is_first(monkeypa
 def test_the_default_is_the_trainers_adamw(tiny_model, tmp_path):
     from transformers import Trainer, TrainingArguments
 
-    recipe = Recipe()
+    recipe = Recipe(learning_rate=5e-5)
     finals = []
     for own in (True, False):
         model, _ = models.load(tiny_model)
@@ -135,9 +135,17 @@ def test_a_model_without_anything_to_train_is_refused():
         optimizer(small().requires_grad_(False), RECIPE)
 
 
-def test_without_a_learning_rate_the_strategy_gives_its_own():
-    recipe = Recipe(learning_rate=None, strategy="lora")
-    assert optimization.learning_rate(recipe) == strategies.STRATEGIES["lora"].learning_rate
+def test_without_a_learning_rate_the_strategy_or_the_model_gives_its_own():
+    from types import SimpleNamespace
+
+    recipe = Recipe(strategy="lora")
+    scratch = small()
+    scratch.config = SimpleNamespace(default_learning_rate=3e-4)
+    assert optimization.learning_rate(small(), Recipe()) == strategies.STRATEGIES["full"].learning_rate
+    assert optimization.learning_rate(scratch, Recipe()) == 3e-4
+    assert optimization.learning_rate(scratch, Recipe(learning_rate=1e-2)) == 1e-2
+    for model in (small(), scratch):
+        assert optimization.learning_rate(model, recipe) == strategies.STRATEGIES["lora"].learning_rate
     assert optimizer(small(), recipe).param_groups[0]["lr"] == strategies.STRATEGIES["lora"].learning_rate
 
 

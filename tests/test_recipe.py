@@ -4,6 +4,7 @@ import subprocess
 import sys
 from dataclasses import asdict, fields
 
+import numpy as np
 import pytest
 
 from cift.errors import InputError
@@ -33,7 +34,7 @@ WRONG = {  # setting: values that cannot be meant
     "label_smoothing": [1, -0.1],
     "dropout": [1, "0.1"],
     "betas": [(0.9,), (0.9, 1.0), 0.9, (0.9, 0.9, 0.9)],
-    "class_weights": ["rare", (1, -1, 1), (0, 0, 0), ()],
+    "class_weights": ["rare", (1, -1, 1), (0, 0, 0), (), np.ones(3)],
     "options": [{"rank": 8}, None, "rank"],
     "group_by_length": [None, 1],
     "gradient_checkpointing": ["yes"],

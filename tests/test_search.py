@@ -107,6 +107,15 @@ def test_the_suggestion_stands_noise(noise, dip):
     assert np.mean([1e-4 / 4 < rate < 1e-4 * 4 for rate in found]) >= 0.9
 
 
+@pytest.mark.parametrize("end", [[9.0] * 3, [math.nan]])
+def test_a_loss_that_explodes_at_once_is_one_that_rises(end):
+    loss = pd.Series(np.ones(50)).mask(lambda values: values.index == 20, 9.0)  # one bad batch is no explosion
+    loss = pd.concat([loss, pd.Series(end)], ignore_index=True)
+    rates = np.geomspace(1e-7, 1, 100)[: len(loss)]
+    smoothed = loss.rolling(15, center=True, min_periods=8).median()
+    assert suggest(pd.DataFrame({"learning_rate": rates, "loss": loss, "smoothed": smoothed})) == rates[49] / 10
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
 def test_the_finder_sees_on_the_gpu_what_it_sees_on_the_cpu(tiny_model, pairs, monkeypatch):
@@ -167,6 +176,14 @@ def test_a_search_repeats_and_goes_on_where_it_was_interrupted(calls, pairs, mon
     pd.testing.assert_frame_equal(whole, resumed)
     pd.testing.assert_frame_equal(whole[:7], interrupted)
     assert not whole["learning_rate"].equals(values(trials=14, seed=1)["learning_rate"])
+
+
+def test_other_spaces_with_the_same_numbers_take_nothing_from_the_cache(calls, pairs):
+    spaces = [SPACE | {"batch_size": values} for values in ((8, 16), [8, 16])]  # any number between, or one of the two
+    whole, listed = (search(pairs, pairs, space, trials=8, recipe=RECIPE)[1] for space in spaces)
+    assert set(listed["batch_size"]) <= {8, 16} and not set(whole["batch_size"]) <= {8, 16}
+    search(pairs, pairs, dict(reversed(SPACE.items())), trials=8, recipe=RECIPE)
+    assert len(calls) == 24
 
 
 def test_the_budget_in_minutes_ends_a_search(calls, pairs, monkeypatch):

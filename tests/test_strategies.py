@@ -113,6 +113,13 @@ def test_lora_is_merged_into_a_plain_model_that_saves_as_one(tiny_model, tmp_pat
     assert torch.allclose(logits(loaded, batch), found, atol=1e-5)
 
 
+def test_a_merged_model_is_saved_whole_whatever_was_prepared_before(tmp_path):
+    model = strategies.prepare(strategies.prepare(tiny("bert"), "bitfit"), "lora")
+    found = train(model, batch := anatomy.example(model.get_base_model()))
+    strategies.save(strategies.merge(model), tmp_path / "merged")
+    assert torch.allclose(logits(strategies.load(tmp_path / "merged"), batch), found, atol=1e-5)
+
+
 def test_pefts_own_loader_takes_what_was_saved(tiny_model, tmp_path):
     model = strategies.prepare(models.load(tiny_model)[0], "lora")
     batch = anatomy.example(model.get_base_model())
@@ -247,3 +254,24 @@ def test_what_cannot_be_prepared_merged_saved_or_loaded_says_so(tmp_path):
         with pytest.raises(InputError, match="saved: .*load it onto the backbone, with as many labels"):
             strategies.load(tmp_path / "saved", tiny("distilbert"))
     assert [path.name for path in tmp_path.iterdir() if "saved" in path.name] == ["saved"]
+
+
+@pytest.mark.parametrize("strategy", ["full", "lora", "bitfit"])
+def test_a_broken_folder_is_one_clear_error(strategy, tmp_path):
+    strategies.save(strategies.prepare(tiny("bert"), strategy), tmp_path)
+    (weights,) = tmp_path.glob("*.safetensors")
+    weights.write_bytes(b"cut off")
+    with pytest.raises(InputError, match="cannot be loaded|does not fit|has no readable adapter_model.safetensors"):
+        strategies.load(tmp_path, tiny("bert"))
+    weights.unlink()
+    with pytest.raises(InputError, match="cannot be loaded|has no adapter_model.safetensors"):
+        strategies.load(tmp_path, tiny("bert"))
+    weights.touch()
+    for config in ("{}", "[1]", '{"strategy": "bitfit"}'):
+        (tmp_path / adapters.CONFIG).write_text(config)
+        with pytest.raises(InputError, match="has no readable adapter_config.json; give a folder that strategies.save"):
+            strategies.load(tmp_path, tiny("bert"))
+    (tmp_path / adapters.CONFIG).write_text('{"peft_type": "LORA", "base_model_name_or_path": null}')
+    (tmp_path / adapters.WEIGHTS).touch()
+    with pytest.raises(InputError, match="does not name its backbone; give it, loaded"):
+        strategies.load(tmp_path)

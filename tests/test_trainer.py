@@ -1,7 +1,9 @@
 """Training: it learns, repeats, resumes bit by bit, stops in time, and does what the recipe says."""
 
 import math
+import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +109,21 @@ def test_an_interrupted_run_resumes_and_ends_with_the_same_weights(recipe, fresh
     assert torch.equal(weights(whole), weights(resumed))
     assert outcome["history"] == wanted["history"] and outcome["steps"] == wanted["steps"]
     assert outcome["train_loss"] == wanted["train_loss"]
+
+
+def test_a_checkpoint_of_another_run_is_refused(fresh, lesson, tmp_path):
+    rows, targets, _ = lesson
+    recipe = Recipe(epochs=1, batch_size=24, strategy="frozen", options={"trainable_layers": 1})
+    train(fresh(recipe), rows, targets, recipe, 0, tmp_path)
+    longer = replace(recipe, epochs=2, betas=(0.9, 0.99))
+    for name, asked, seed, wanted in (
+        ("seed", recipe, 1, targets),
+        ("data", recipe, 0, targets[::-1]),
+        ("epochs, betas", longer, 0, targets),
+    ):
+        with pytest.raises(InputError, match=f"checkpoint-2: is of a run with another {name}; give another folder"):
+            train(fresh(asked), rows, wanted, asked, seed, tmp_path)
+    assert train(fresh(recipe), rows, targets, recipe, 0, tmp_path)["steps"] == 2
 
 
 def test_a_checkpoint_holds_what_learns_only(fresh, lesson, tmp_path):
@@ -263,6 +280,9 @@ def test_gradual_unfreezing_follows_the_steps(fresh, lesson):
         after_evaluation=lambda _: learning.append(strategies.count(model)[0]),
     )  # fmt: skip
     assert learning == sorted(set(learning)) and len(learning) == 4
+    assert (
+        learning[-1] < strategies.count(model)[0] == sum(w.numel() for w in model.parameters())
+    )  # as `prepare` left it
 
 
 def test_precision_decides_what_is_multiplied(fresh, lesson, monkeypatch):
@@ -301,6 +321,16 @@ def test_compiling_without_a_compiler_is_one_clear_error(fresh, lesson, monkeypa
         train(fresh(Recipe()), *lesson[:2], Recipe(compile=True), seed=0)
 
 
+def test_compiling_is_done_when_asked_and_then_only(fresh, lesson, monkeypatch):
+    asked = []
+    monkeypatch.setenv("CXX", sys.executable)  # something that is there
+    monkeypatch.setattr(torch, "compile", lambda model, **how: asked.append((type(model), how["backend"])) or model)
+    model = fresh(Recipe())
+    for choice in (True, False):
+        train(model, *lesson[:2], Recipe(epochs=1, batch_size=24, compile=choice), seed=0)
+    assert asked == [(type(model), "inductor")]
+
+
 def test_tensorboard_gets_the_curves_when_asked(fresh, lesson, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -312,15 +342,56 @@ def test_tensorboard_gets_the_curves_when_asked(fresh, lesson, tmp_path):
     assert len(events.Scalars("eval/accuracy")) == 2
 
 
+def test_a_run_that_breaks_off_has_its_curves_on_disk(fresh, lesson, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    def stop(_):
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        train(fresh(Recipe()), *lesson[:2], Recipe(**QUICK), 0, None, True, lesson[2], stop, tmp_path)
+    assert len(EventAccumulator(str(tmp_path)).Reload().Scalars("train/loss")) == 6
+
+
 def test_nothing_to_learn_from_is_said_so(fresh, lesson):
     with pytest.raises(InputError, match="training: 0 items with 0 targets; need as many of each, at least one"):
         train(None, [], np.empty((0, 3)), Recipe(), seed=0)
     rows, targets, _ = lesson
     with pytest.raises(InputError, match="validation: 48 items with 47 targets"):
         train(fresh(Recipe()), rows, targets, Recipe(), seed=0, validation=(rows, targets[1:]))
-    for wrong in (targets[:, :2], np.full_like(targets, np.nan)):
-        with pytest.raises(InputError, match="training: each target must be 3 numbers, one for each label"):
+    for wrong in (targets[:, :2], np.full_like(targets, np.nan), 5 * targets, 2 * targets - 1 / 3):
+        with pytest.raises(InputError, match="training: each target must be 3 probabilities, one for each label"):
             train(fresh(Recipe()), rows, wrong, Recipe(), seed=0)
+
+
+def test_a_pair_that_is_too_long_is_found_in_either_part(fresh, lesson):
+    rows, targets, validation = lesson
+    model = fresh(Recipe())
+    limit = strategies.longest(model)
+    long = [{name: torch.ones(limit + 1, dtype=torch.long) for name in rows[0]}]
+    for part, watched in ((long + rows[1:], validation), (rows, (long, targets[:1]))):
+        with pytest.raises(InputError, match=f"max_length: a pair has {limit + 1} tokens, the model takes {limit}"):
+            train(model, part, targets, Recipe(), 0, validation=watched)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
+@pytest.mark.parametrize("strategy", ["full", "lora", "pfeiffer", "prompt"])
+def test_the_gpu_trains_what_the_cpu_does(fresh, lesson, tmp_path, monkeypatch, strategy):
+    rows, targets, validation = lesson
+    recipe = Recipe(  # not adamw, which makes steps of what is rounding: the gradient of the keys' biases
+        epochs=2, batch_size=8, optimizer="sgd", learning_rate=0.1, dropout=0.0, precision="fp32", strategy=strategy,
+        class_weights=(1, 2, 3), l1=1e-6, patience=2,
+    )  # fmt: skip
+    on_gpu, on_cpu = fresh(recipe), fresh(recipe)
+    first = train(on_gpu, rows, targets, recipe, 0, tmp_path, validation=validation)
+    assert (
+        train(fresh(recipe), rows, targets, recipe, 0, tmp_path, validation=validation)["history"] == first["history"]
+    )
+    monkeypatch.setattr(finetuning, "device", lambda: torch.device("cpu"))
+    second = train(on_cpu, rows, targets, recipe, 0, validation=validation)
+    torch.testing.assert_close(weights(on_gpu).cpu(), weights(on_cpu), atol=1e-4, rtol=0)
+    assert np.isclose(first["train_loss"], second["train_loss"], rtol=1e-3)
 
 
 @pytest.mark.parametrize("grouped", [True, False])

@@ -66,6 +66,16 @@ def test_what_is_wrong_with_a_file_is_said(file, content, message):
         word_vectors.glove({"the", "at"}, file(content, "glove.txt"))
 
 
+def test_a_damaged_zip_is_said(tmp_path):
+    path = tmp_path / "glove.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("glove.txt", "".join(f"w{i} {i**3} {i**5}\n" for i in range(500)))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:500] + bytes(byte ^ 255 for byte in whole[500:560]) + whole[560:])
+    with pytest.raises(InputError, match="glove.zip: cannot be read .*download the file again"):
+        word_vectors.glove({"w400"}, path)
+
+
 def test_a_missing_file_is_said(tmp_path):
     with pytest.raises(InputError, match="none.txt: cannot be read .*check the path"):
         word_vectors.glove({"at"}, tmp_path / "none.txt")
