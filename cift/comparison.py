@@ -38,7 +38,7 @@ BATCH = 16
 STEPS, EPOCHS = 96, 2  # at least so many of each: a fine-tuning on few pairs repeats them
 FACTORS = (1 / 3, 1, 3)  # of a strategy's own learning rate: what its search tries
 SEARCH_SEED = 1000  # none of the seeds that are reported
-SEARCHED = 512  # pairs: the learning rate is searched at the largest size up to here, and all sizes take it
+COSTED = 512  # pairs: costs are measured at the largest size up to here
 VALIDATION = 500  # pairs to choose the learning rate by, and a fifth of the training split at most
 LEAST = 1e-12  # probability
 _TURN = threading.Lock()
@@ -119,7 +119,8 @@ def run(
     what is in `test` and without the validation pairs and others with their premises. It gets as many batches of
     `BATCH` pairs, at least `STEPS`, and `EPOCHS` epochs at least; and the same search for a learning rate: its own one
     times each of `FACTORS`, with a seed that is not reported. The highest validation accuracy wins, of equal ones that
-    with the lowest log loss. It is searched at the largest size up to `SEARCHED`, once for all sizes.
+    with the lowest log loss. Sizes of `STEPS` batches share a search, at the largest of
+    them; each larger size has its own.
 
     Parameters
     ----------
@@ -141,7 +142,7 @@ def run(
     The record, with "comparison" (the corpus), "run" (provenance, settings, "missing": counts of what there was no time
     for) and lists of dicts: "ways" (model, strategy, its own learning_rate, trainable and total parameters); "search",
     "cost" and "results" (model, strategy, size, seed, learning_rate, id in the ledger, and what `cell` returns on the
-    validation pairs, `cost` at the size searched, `cell` on `test`); "baseline" (size, seed, and accuracy of a
+    validation pairs, `cost` at the largest size up to `COSTED`, `cell` on `test`); "baseline" (size, seed, and accuracy of a
     classifier that reads the hypotheses of the same pairs alone, `bias.predict_from`).
 
     Raises InputError, before any training, for a grid that cannot be made.
@@ -152,7 +153,7 @@ def run(
     start = time.monotonic()
     deadline = math.inf if minutes is None else start + 60 * minutes
     sizes, model_names = sorted(set(sizes)), list(dict.fromkeys(model_names))
-    searched = max((size for size in sizes if size <= SEARCHED), default=sizes[0])
+    searched = searched_at(sizes)
     pool, validation = _parts(train, test, sizes[-1])
     ways, left_out = _ways(model_names, strategy_names, test.features["label"].names)
     lessons = {(size, seed): _sample(pool, size, seed) for size in sizes for seed in (SEARCH_SEED, *range(seeds))}
@@ -172,7 +173,8 @@ def run(
         return _Task(what, (model, recipe, seed, *data), key)
 
     trials = [
-        task(way, searched, SEARCH_SEED, way["learning_rate"] * factor, validation)
+        task(way, size, SEARCH_SEED, way["learning_rate"] * factor, validation)
+        for size in sorted(set(searched.values()))
         for way in ways
         for factor in FACTORS
     ]
@@ -180,14 +182,15 @@ def run(
     search = _finish("search", cell, trials, deadline, together)
     rates = best_rates(search)
     alone = Parallel(n_jobs=1, backend="sequential", return_as="generator")  # so that nothing beside it slows it down
-    bills = [task(way, searched, 0, way["learning_rate"]) for way in ways]
+    costed = max((size for size in sizes if size <= COSTED), default=sizes[0])
+    bills = [task(way, costed, 0, way["learning_rate"]) for way in ways]
     costs = _finish("cost", cost, bills, deadline, alone)
     grid = [  # seed by seed, so that what is finished can be compared
         task(way, size, seed, rate, test)
         for seed in range(seeds)
         for size in sizes
         for way in ways
-        if (rate := rates.get((way["model"], way["strategy"])))
+        if (rate := rates.get((way["model"], way["strategy"], searched[size])))
     ]
     results = _finish("grid", cell, grid, deadline, together)
     made = provenance() | {
@@ -217,11 +220,17 @@ def epochs(size: int) -> int:
     return max(EPOCHS, math.ceil(STEPS * min(BATCH, size) / size))
 
 
-def best_rates(search: Iterable[dict[str, Any]]) -> dict[tuple[str, str], float]:
-    """(model, strategy) -> the learning rate that did best, where all were tried."""
-    trials: dict[tuple[str, str], list[dict[str, Any]]] = {}
+def searched_at(sizes: Sequence[int]) -> dict[int, int]:
+    """size -> the size at which its learning rate is searched: as many steps want about the same rate."""
+    repeated = [size for size in sizes if epochs(size) > EPOCHS]
+    return {size: max(repeated) if size in repeated else size for size in sizes}
+
+
+def best_rates(search: Iterable[dict[str, Any]]) -> dict[tuple[str, str, int], float]:
+    """(model, strategy, size) -> the learning rate that did best, where all were tried."""
+    trials: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
     for trial in search:
-        trials.setdefault((trial["model"], trial["strategy"]), []).append(trial)
+        trials.setdefault((trial["model"], trial["strategy"], trial["size"]), []).append(trial)
     return {
         way: max(tried, key=lambda trial: (trial["accuracy"], -trial["log_loss"]))["learning_rate"]
         for way, tried in trials.items()

@@ -60,7 +60,7 @@ def headline(record: dict[str, Any]) -> str:
     run, machine = record["run"], record["run"]["machine"]
     rates = best_rates(record["search"])
     own = {(way["model"], way["strategy"]): way["learning_rate"] for way in record["ways"]}
-    inner = sum(math.isclose(rate, own[way]) for way, rate in rates.items())
+    inner = sum(math.isclose(rate, own[model, strategy]) for (model, strategy, _), rate in rates.items())
     lines = [
         f"{record['comparison']}: {len(record['ways'])} ways to fine-tune, seeds {run['seeds'][0]} to "
         f"{run['seeds'][-1]}, {run['pairs']['test']} test pairs; commonest label {run['commonest_label']:.3f}",

@@ -44,22 +44,22 @@ class Strategy:
 
 STRATEGIES = {
     "full": Strategy("all parameters learn", 1e-4, whole=True),
-    "features": Strategy("only the head learns; the encoder can run once", 5e-3),
-    "frozen": Strategy("the head and the last layers learn", 1e-4, {"trainable_layers": 2}, whole=True),
-    "gradual": Strategy("layers join from the top, evenly until a share of the run", 1e-4, {"until": 0.5}, whole=True),
-    "discriminative": Strategy("each layer learns more slowly than the one above it", 1e-4, {"decay": 0.8}, whole=True),
-    "houlsby": Strategy("adapters after attention and feed-forward, and norms", 1e-3, {"size": 64}),
-    "pfeiffer": Strategy("adapters after feed-forward", 1e-3, {"size": 64}),
+    "features": Strategy("only the head learns; the encoder can run once", 2e-3),
+    "frozen": Strategy("the head and the last layers learn", 3e-4, {"trainable_layers": 2}, whole=True),
+    "gradual": Strategy("layers join from the top, evenly until a share of the run", 2e-4, {"until": 0.5}, whole=True),
+    "discriminative": Strategy("each layer learns more slowly than the one above it", 2e-4, {"decay": 0.8}, whole=True),
+    "houlsby": Strategy("adapters after attention and feed-forward, and norms", 2e-3, {"size": 64}),
+    "pfeiffer": Strategy("adapters after feed-forward", 2e-3, {"size": 64}),
     "lora": Strategy(
         "low-rank changes of weight matrices",
-        1e-3,
+        2e-3,
         {"rank": 8, "alpha": 16, "dropout": 0.0, "targets": "queries values"},
     ),
     "prefix": Strategy("virtual keys and values in each layer", 1e-2, {"tokens": 20}),
-    "prompt": Strategy("virtual tokens before the pair", 1e-2, {"tokens": 20}),
-    "p-tuning": Strategy("virtual tokens that a small network makes", 1e-3, {"tokens": 20, "size": 128}),
-    "bitfit": Strategy("only biases and the head learn", 1e-3),
-    "ia3": Strategy("factors on keys, values and feed-forward activations", 1e-2),
+    "prompt": Strategy("virtual tokens before the pair", 3e-2, {"tokens": 20}),
+    "p-tuning": Strategy("virtual tokens that a small network makes", 3e-3, {"tokens": 20, "size": 128}),
+    "bitfit": Strategy("only biases and the head learn", 2e-3),
+    "ia3": Strategy("factors on keys, values and feed-forward activations", 2e-2),
 }
 
 

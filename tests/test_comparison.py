@@ -75,11 +75,11 @@ def test_no_pair_is_trained_on_that_is_examined(scenes, tiny_model, calls):
     )
 
 
-def test_a_learning_rate_is_searched_at_one_size_for_all(scenes, tiny_model, calls, monkeypatch):
-    monkeypatch.setattr(comparison, "SEARCHED", 16)
+def test_sizes_of_as_many_steps_share_a_search(scenes, tiny_model, calls, monkeypatch):
+    monkeypatch.setattr(comparison, "STEPS", 2)  # 48 pairs take three
     record = run("scenes", *scenes, [tiny_model], ["full", "bitfit"], [8, 16, 48], seeds=2)
     tried = {(trial["strategy"], trial["size"], round(trial["learning_rate"], 5)) for trial in record["search"]}
-    assert tried == {(s, n, r) for s in ("full", "bitfit") for n in (16,) for r in (0.00033, 0.001, 0.003)}
+    assert tried == {(s, n, r) for s in ("full", "bitfit") for n in (16, 48) for r in (0.00033, 0.001, 0.003)}
     assert {trial["seed"] for trial in record["search"]} == {SEARCH_SEED}
     assert {(cell["size"], round(cell["learning_rate"], 5)) for cell in record["results"]} == {
         (8, 0.001), (16, 0.001), (48, 0.001)
@@ -88,11 +88,11 @@ def test_a_learning_rate_is_searched_at_one_size_for_all(scenes, tiny_model, cal
 
 def test_the_most_accurate_rate_wins_and_of_equals_the_surest():
     def trial(rate, accuracy, log_loss, strategy="s"):
-        way = {"model": "m", "strategy": strategy}
+        way = {"model": "m", "strategy": strategy, "size": 8}
         return way | {"learning_rate": rate, "accuracy": accuracy, "log_loss": log_loss}
 
     trials = [trial(1, 0.5, 0.1), trial(2, 0.6, 0.9), trial(3, 0.6, 0.8), trial(1, 0.9, 0.1, strategy="t")]
-    assert comparison.best_rates(trials) == {("m", "s"): 3}  # of t not all are tried
+    assert comparison.best_rates(trials) == {("m", "s", 8): 3}  # of t not all are tried
 
 
 def test_a_record_holds_the_grid_and_what_it_was_made_of(scenes, tiny_model, calls):
