@@ -142,8 +142,8 @@ def run(
     The record, with "comparison" (the corpus), "run" (provenance, settings, "missing": counts of what there was no time
     for) and lists of dicts: "ways" (model, strategy, its own learning_rate, trainable and total parameters); "search",
     "cost" and "results" (model, strategy, size, seed, learning_rate, id in the ledger, and what `cell` returns on the
-    validation pairs, `cost` at the largest size up to `COSTED`, `cell` on `test`); "baseline" (size, seed, and accuracy of a
-    classifier that reads the hypotheses of the same pairs alone, `bias.predict_from`).
+    validation pairs, `cost` at the largest size up to `COSTED`, `cell` on `test`); "baseline" (size, seed, and accuracy
+    of a classifier that reads the hypotheses of the same pairs alone, `bias.predict_from`).
 
     Raises InputError, before any training, for a grid that cannot be made.
     """
