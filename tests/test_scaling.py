@@ -31,7 +31,8 @@ from cift import cli, fine_tune_command
 fine_tune_command.check_launch = lambda *_: None
 gather = fine_tune_command._gathered
 def tell(model):
-    print("all sharded:", all(isinstance(weights, DTensor) for weights in model.parameters()))
+    sharded = all(isinstance(weights, DTensor) for weights in model.parameters())
+    sys.stdout.write(f"all sharded: {sharded}\\n")  # in one piece: two processes write here
     return gather(model)
 fine_tune_command._gathered = tell
 sys.exit(cli.main(sys.argv[1:]))
