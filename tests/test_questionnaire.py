@@ -349,9 +349,15 @@ def drive(tmp_path):
         driver = form.with_name("driver.html")
         driver.write_text(DRIVER.replace("__STEPS__", steps), encoding="utf-8")
         command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files"]
-        command += [f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=60000", "--dump-dom"]
-        dump = subprocess.run([*command, driver.as_uri()], capture_output=True, text=True, timeout=120)
-        found = re.search("&lt;&lt;([A-Za-z0-9+/=]+)&gt;&gt;", dump.stdout)
+        profile = tmp_path / "profile"
+        new = not profile.exists()
+        command += [f"--user-data-dir={profile}", "--virtual-time-budget=60000", "--dump-dom"]
+        for _ in range(3):  # now and then the virtual time is over before the real work is
+            dump = subprocess.run([*command, driver.as_uri()], capture_output=True, text=True, timeout=120)
+            if found := re.search("&lt;&lt;([A-Za-z0-9+/=]+)&gt;&gt;", dump.stdout):
+                break
+            if new:
+                shutil.rmtree(profile, ignore_errors=True)
         assert found, dump.stdout[-2000:] + dump.stderr[-2000:]
         result = json.loads(base64.b64decode(found[1]))
         assert "error" not in result, result
