@@ -119,8 +119,8 @@ def run(
     what is in `test` and without the validation pairs and others with their premises. It gets as many batches of
     `BATCH` pairs, at least `STEPS`, and `EPOCHS` epochs at least; and the same search for a learning rate: its own one
     times each of `FACTORS`, with a seed that is not reported. The highest validation accuracy wins, of equal ones that
-    with the lowest log loss. Sizes of `STEPS` batches share a search, at the largest of
-    them; each larger size has its own.
+    with the lowest log loss. Sizes of `STEPS` batches share a search, at the largest of them; each larger size has its
+    own.
 
     Parameters
     ----------
