@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 class Strategy:
     """What it does, in a line, and its options with their defaults.
 
-    learning_rate: where to start from, with encoders of MiniLM's size and one to three hundred batches of 16: of the
-    three rates tried on 512 SNLI pairs with one seed mostly the best or next to it. Larger models want lower ones.
+    learning_rate: where to start from, with encoders of MiniLM's size and one to three hundred batches of 16: within a
+    factor of three of the best of three rates that were tried on 512 SNLI pairs with one seed.
     whole: whether `save` writes the whole model, else only what was learnt.
     """
 
