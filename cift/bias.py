@@ -115,7 +115,9 @@ def _seen(corpus: Dataset, reads: str) -> Any:
     """What the classifier sees of each pair: a sentence, or the numbers that stand for the overlap."""
     if reads != "overlap":
         return list(corpus[reads])
-    return np.array([_overlap(*pair) for pair in zip(corpus["premise"], corpus["hypothesis"], strict=True)], float)
+    return np.array(
+        [overlap_features(*pair) for pair in zip(corpus["premise"], corpus["hypothesis"], strict=True)], float
+    )
 
 
 def _check_words(sentences: Iterable[str], source: str) -> None:
@@ -123,7 +125,13 @@ def _check_words(sentences: Iterable[str], source: str) -> None:
         raise InputError(f"{source}: no sentence has a word of letters or digits; give sentences that have some")
 
 
-def _overlap(premise: str, hypothesis: str) -> list[float]:
+def overlap_features(premise: str, hypothesis: str) -> list[float]:
+    """Nine numbers of one pair.
+
+    Share of the hypothesis's words that the premise has, share of both's words that are in both, whether the hypothesis
+    is a part of the premise as it stands, number of new words, negations in premise and in hypothesis (0 or 1), numbers
+    of words, and the difference of these.
+    """
     p, h = (re.findall(r"n't|\w+(?=n't)|\w+", text.lower()) for text in (premise, hypothesis))
     shared, either = set(p) & set(h), set(p) | set(h)
     return [
@@ -201,25 +209,38 @@ def gap(predictions: pd.DataFrame, by: str | pd.Series) -> pd.DataFrame:
 
     Raises InputError for a column that is not there and for items without group.
     """
-    if isinstance(by, str) and by not in predictions:
-        raise InputError(f"predictions: no column {by!r}; the columns: {', '.join(predictions)}")
-    group = predictions[by] if isinstance(by, str) else predictions["item_id"].map(by)
-    lost = predictions["item_id"][group.isna()]
-    if len(lost):
-        raise one_message("groups", [f"item {item!r} has none" for item in lost], "Give each item its group")
+    group = groups_of(predictions, by)
     right = (predictions["predicted"] == predictions["label"]).to_numpy()
     rows = []
     for name in sorted(group.unique(), key=str):
         inside = (group == name).to_numpy()
         here, rest = right[inside], right[~inside]
         row = {"group": name, **proportion(here)}
-        rows.append(row | (_difference(here, rest) if len(rest) else {}))
+        rows.append(row | (newcombe(here, rest) if len(rest) else {}))
     columns = ["group", "n", "share", "low", "high", "difference", "difference_low", "difference_high", "p"]
     table = pd.DataFrame(rows).reindex(columns=columns).rename(columns={"share": "accuracy"})
     return table.assign(p_holm=holm(table["p"].to_numpy(float))).sort_values("accuracy", ignore_index=True)
 
 
-def _difference(here: np.ndarray, rest: np.ndarray) -> dict[str, float]:
+def groups_of(predictions: pd.DataFrame, by: str | pd.Series) -> pd.Series:
+    """Each item's group, from a column of the predictions or a Series item_id -> group.
+
+    Raises InputError for a column that is not there and for items without group.
+    """
+    if isinstance(by, str) and by not in predictions:
+        raise InputError(f"predictions: no column {by!r}; the columns: {', '.join(predictions)}")
+    group = predictions[by] if isinstance(by, str) else predictions["item_id"].map(by)
+    lost = predictions["item_id"][group.isna()]
+    if len(lost):
+        raise one_message("groups", [f"item {item!r} has none" for item in lost], "Give each item its group")
+    return group
+
+
+def newcombe(here: np.ndarray, rest: np.ndarray) -> dict[str, float]:
+    """Share of hits here less that in the rest, its 95 % interval (Newcombe 1998, method 10), and Fisher's exact p.
+
+    here, rest: arrays of true and false, of different items. Returns difference, difference_low, difference_high, p.
+    """
     a, b = proportion(here), proportion(rest)
     difference = a["share"] - b["share"]
     return {

@@ -60,9 +60,9 @@ def test_predictions_can_be_repeated_and_are_log_probabilities(train, test):
 
 
 def test_overlap_counts_what_it_says():
-    told = bias._overlap("The man isn't asleep, he eats.", "The man sleeps")
+    told = bias.overlap_features("The man isn't asleep, he eats.", "The man sleeps")
     assert told == [2 / 3, 2 / 8, False, 1, True, False, 7, 3, 4]
-    assert bias._overlap("A man eats an apple.", "man eats")[2]
+    assert bias.overlap_features("A man eats an apple.", "man eats")[2]
 
 
 def test_predict_from_says_what_it_cannot_use(train, test):
