@@ -312,6 +312,9 @@ candidates.round(rounded).T
 # - **max_length**: longer texts are cut. A pair has to fit in whole.
 # - **licence**: "not stated" means ask, not yes.
 # - **zero-shot accuracy**: what it knows of the task beforehand.
+#
+# Names other than a folder or hub id: `minilm`, and networks with a memory, `nse`, `mma-nse`, `mma-nse-attention` and
+# `mann`, which have no embeddings of sentences to compare beforehand. Notebook 06 trains them all on the same pairs.
 
 # %%
 described = candidates.loc["minilm"]

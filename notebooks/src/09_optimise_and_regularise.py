@@ -294,8 +294,11 @@ plt.show()
 # **What to see.** Left of 0 is better for the loss, right of 0 for accuracy; bars are 95 % intervals over three seeds,
 # for these test pairs.
 #
-# TODO-RECORD: which remedies lower the test loss, which raise accuracy; whether all together is better than the best
-# alone.
+# Early stopping halves the test loss (2.14 to 1.09), smoothing and the schedule take off a third, fewer parameters an
+# eighth; for dropout, L2 and L1 the intervals hold 0, and clipping makes it *larger*. None raises the accuracy by an
+# interval that excludes 0, and what stops earliest has the lowest: with early stopping, or all together, the model has
+# hardly left chance (log-loss $\ln 3 = 1.10$). So the best loss here is that of a model which says nothing. All together
+# is no better than early stopping alone.
 #
 # **Check.** A remedy may lower the loss and leave the accuracy. Which of the two you need depends on whether anyone
 # looks at the probabilities: an ability estimate (notebook 11) uses the answers only, CIFT's distance to people
@@ -642,8 +645,10 @@ plt.show()
 # %% [markdown]
 # **What to see.** Left of 0 is better for the loss, right of 0 for accuracy; three seeds, 95 % intervals.
 #
-# TODO-RECORD: what the search finds against the default, against the finder's rate and against seeds, and how many
-# times the default's seconds it costs; by how much the winner's validation loss flatters it.
+# For eleven times the seconds of the default, the search changes neither loss nor accuracy by an interval that excludes
+# 0. As many seeds of the default, the best of them kept, cost a little less and lower the loss by .016; the finder's
+# rate, for three times the seconds, is no different either. The search's winners have a validation loss .02 below
+# their test loss, while that of the default is no lower than its test loss: that is how much being chosen flatters.
 #
 # **Check.** A result "after tuning" is only comparable with a baseline that was tuned as much. `cift compare` gives
 # each strategy the same small search (notebooks 06 and 07).
@@ -706,8 +711,10 @@ plt.show()
 # **What to see.** Up is what is kept, right is what is learnt; the grey line is MiniLM before fine-tuning. Large
 # markers are means of three seeds, small ones the seeds.
 #
-# TODO-RECORD: who keeps, who learns, who does both; that a model which keeps everything may have learnt nothing
-# (features, low rate).
+# `full` learns most (.52) and loses most (.79 to .64). `features` keeps everything, because the encoder is not touched,
+# and learns next to nothing; so does a fifth of the rate. In between nothing is free: discriminative rates, LoRA, frozen
+# layers and replay each keep more than `full` and learn less; discriminative rates give up least (.04) and win back
+# two thirds of what was lost.
 #
 # **Check.** Forgetting is only a loss to someone who still needs the original task. A model that will only ever label
 # pairs may forget how to rank sentences. But forgetting is also a measure of how far the model was moved: compare the
