@@ -461,11 +461,11 @@ plots_training.accuracy_by_size(ours)
 plt.show()
 
 # %% [markdown]
-# **What to see.** With 32 pairs nobody has learnt anything: a third of the answers are right by chance. All curves rise
-# with the number of pairs, but `features` hardly (.44 at the end), and `frozen`, where two of six layers learn, keeps up
-# with `full` until the last point. The dashed line is a classifier that never saw a premise: it reads the hypothesis
-# alone, and lives on the wording of SNLI. Up to 512 pairs it is as good as most of what was trained here. At 512 pairs
-# the three seeds of `full` are far apart, because in one of them training did not get off the ground.
+# **What to see.** With 32 pairs nobody has learnt anything: a third of the answers are right by chance. All curves
+# rise with the number of pairs, but `features` hardly (.44 at the end), and `frozen`, where two of six layers learn,
+# keeps up with `full` until the last point. The dashed line is a classifier that never saw a premise: it reads the
+# hypothesis alone, and lives on the wording of SNLI. Up to 512 pairs it is as good as most of what was trained here.
+# At 512 pairs the three seeds of `full` are far apart, because in one of them training did not get off the ground.
 #
 # Curves of different strategies share pairs and seeds. So the question "better or worse than full?" is answered by
 # *paired* differences, whose intervals are narrower:
@@ -592,9 +592,9 @@ ax.legend(frameon=False, fontsize=9)
 plt.show()
 
 # %% [markdown]
-# **What to see.** With 2,048 pairs the encoders reach .67 to .69, the NSEs .51 to .54, where a classifier that reads the
-# hypothesis alone is, too (.52). NSEs begin with word vectors only; Munkhdalai & Yu (2017) report .846 for nse and .854
-# for mma-nse with attention after 40 epochs of 550,000 pairs. What they lack here is data.
+# **What to see.** With 2,048 pairs the encoders reach .67 to .69, the NSEs .51 to .54, where a classifier that reads
+# the hypothesis alone is, too (.52). NSEs begin with word vectors only; Munkhdalai & Yu (2017) report .846 for nse and
+# .854 for mma-nse with attention after 40 epochs of 550,000 pairs. What they lack here is data.
 #
 # The ablation, paired by seed, at each size:
 

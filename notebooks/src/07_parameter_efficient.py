@@ -657,9 +657,9 @@ axes[0].set_ylabel(f"validation accuracy, {record['comparison']}")
 plt.show()
 
 # %% [markdown]
-# **What to see.** Each strategy has a hill of its own, and the hills stand at different rates. Three times the best rate
-# throws `full`, LoRA and the Houlsby adapters back to chance at 2,048 pairs: the model collapses to one answer. A third
-# of it costs about .05. The prompt methods are nearly flat: no rate that was tried made them learn.
+# **What to see.** Each strategy has a hill of its own, and the hills stand at different rates. Three times the best
+# rate throws `full`, LoRA and the Houlsby adapters back to chance at 2,048 pairs: the model collapses to one answer. A
+# third of it costs about .05. The prompt methods are nearly flat: no rate that was tried made them learn.
 #
 # **Check.** The three rates are the same *effort* for everyone, not the same chance for everyone: where the edge is
 # best, a wider search might do better. The headline below counts these cases.
@@ -692,9 +692,9 @@ summary = comparison_report.summary(record)
 summary.loc[summary.index.str.endswith("less full"), sizes]
 
 # %% [markdown]
-# **Check.** An interval that holds 0 is no proof of equality; look at how wide it is. At 32 pairs no difference excludes
-# 0, at 2,048 those of `features`, `frozen`, the three prompt methods and (IA)³ do, all of them below `full`. No strategy
-# is better than `full` at any size by an interval that excludes 0.
+# **Check.** An interval that holds 0 is no proof of equality; look at how wide it is. At 32 pairs no difference
+# excludes 0, at 2,048 those of `features`, `frozen`, the three prompt methods and (IA)³ do, all of them below `full`.
+# No strategy is better than `full` at any size by an interval that excludes 0.
 
 # %%
 plots_training.accuracy_by_parameters(record, max(record["run"]["sizes"]))
@@ -702,8 +702,8 @@ plt.show()
 
 # %% [markdown]
 # **What to see.** From left to right the number of trained parameters grows a hundredfold and more. Accuracy does not
-# grow with it: LoRA, prefix and P-tuning train 220,000 to 270,000 numbers each and lie .2 apart, while Houlsby's 750,000
-# are level with all 22.7 million. *Where* the change is made matters more than how large it is.
+# grow with it: LoRA, prefix and P-tuning train 220,000 to 270,000 numbers each and lie .2 apart, while Houlsby's
+# 750,000 are level with all 22.7 million. *Where* the change is made matters more than how large it is.
 
 # %%
 plots_training.cost(record)
@@ -728,9 +728,9 @@ plt.show()
 # | billions of frozen weights | prompt | nears full only at that size (Lester et al. 2021) |
 # | much that is new to learn | full, or LoRA of high rank | low rank learns less, forgets less (Biderman et al. 2024) |
 #
-# What our record has to say to that, at 2,048 pairs: `full` .67, Pfeiffer and LoRA within .03 of it with a hundredth of
-# the parameters. BitFit and (IA)³ are *not* ahead with few pairs: at 32 nobody is, at 128 they are behind. Features cost
-# .23 of accuracy; prompts .27, on a model this small.
+# What our record has to say to that, at 2,048 pairs: `full` .67, Pfeiffer and LoRA within .03 of it with a hundredth
+# of the parameters. BitFit and (IA)³ are *not* ahead with few pairs: at 32 nobody is, at 128 their means are .04 behind. Features
+# cost .23 of accuracy; prompts .27, on a model this small.
 #
 # What the record does not say: it is one small encoder, one kind of task, and up to a few thousand pairs. In larger
 # models prompts catch up (Lester et al. 2021); with larger and harder tasks the small methods fall behind (He et al.

@@ -297,8 +297,8 @@ plt.show()
 # Early stopping halves the test loss (2.14 to 1.09), smoothing and the schedule take off a third, fewer parameters an
 # eighth; for dropout, L2 and L1 the intervals hold 0, and clipping makes it *larger*. None raises the accuracy by an
 # interval that excludes 0, and what stops earliest has the lowest: with early stopping, or all together, the model has
-# hardly left chance (log-loss $\ln 3 = 1.10$). So the best loss here is that of a model which says nothing. All together
-# is no better than early stopping alone.
+# hardly left chance (log-loss $\ln 3 = 1.10$). So the best loss here is that of a model which says nothing. All
+# together is no better than early stopping alone.
 #
 # **Check.** A remedy may lower the loss and leave the accuracy. Which of the two you need depends on whether anyone
 # looks at the probabilities: an ability estimate (notebook 11) uses the answers only, CIFT's distance to people
@@ -711,10 +711,10 @@ plt.show()
 # **What to see.** Up is what is kept, right is what is learnt; the grey line is MiniLM before fine-tuning. Large
 # markers are means of three seeds, small ones the seeds.
 #
-# `full` learns most (.52) and loses most (.79 to .64). `features` keeps everything, because the encoder is not touched,
-# and learns next to nothing; so does a fifth of the rate. In between nothing is free: discriminative rates, LoRA, frozen
-# layers and replay each keep more than `full` and learn less; discriminative rates give up least (.04) and win back
-# two thirds of what was lost.
+# `full` learns most (.52) and loses most (.79 to .64). `features` keeps everything, because the encoder is not
+# touched, and learns next to nothing; so does a fifth of the rate. In between nothing is free: discriminative rates,
+# LoRA, frozen layers and replay each keep more than `full` and learn less; discriminative rates give up least (.04)
+# and win back two thirds of what was lost.
 #
 # **Check.** Forgetting is only a loss to someone who still needs the original task. A model that will only ever label
 # pairs may forget how to rank sentences. But forgetting is also a measure of how far the model was moved: compare the
