@@ -729,8 +729,8 @@ plt.show()
 # | much that is new to learn | full, or LoRA of high rank | low rank learns less, forgets less (Biderman et al. 2024) |
 #
 # What our record has to say to that, at 2,048 pairs: `full` .67, Pfeiffer and LoRA within .03 of it with a hundredth
-# of the parameters. BitFit and (IA)³ are *not* ahead with few pairs: at 32 nobody is, at 128 their means are .04 behind. Features
-# cost .23 of accuracy; prompts .27, on a model this small.
+# of the parameters. BitFit and (IA)³ are *not* ahead with few pairs: at 32 nobody is, at 128 their means are .04
+# behind. Features cost .23 of accuracy; prompts .27, on a model this small.
 #
 # What the record does not say: it is one small encoder, one kind of task, and up to a few thousand pairs. In larger
 # models prompts catch up (Lester et al. 2021); with larger and harder tasks the small methods fall behind (He et al.
