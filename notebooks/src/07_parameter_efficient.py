@@ -109,7 +109,7 @@ pd.Series({name: part.numel() for name, part in base.bert.encoder.layer[0].named
 # **On disk.** One backbone, many tasks: somebody wants twenty classifiers, each for another question. After full
 # fine-tuning these are twenty models. If only a small part differs, keep the backbone once and twenty small parts.
 
-# %% tags=["nbval-check-output"]
+# %%
 whole, small = (strategies.size_on_disk(fresh(name)) / 2**20 for name in ("full", "lora"))
 for tasks in (1, 20, 1000):
     print(f"{tasks:5} tasks: full {tasks * whole:8,.0f} MB   lora {whole + tasks * small:8,.0f} MB")
