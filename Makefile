@@ -1,11 +1,11 @@
-# make install | case-study | test | lab | notebooks | lock | clean
+# make install | case-study | test | report | lab | notebooks | lock | clean
 # Everything runs from .venv, made from requirements.lock on the first call.
 
 PYTHON ?= python3
 BIN := .venv/bin
 OUT := build/case-study
 
-.PHONY: install case-study test lint lab notebooks lock clean
+.PHONY: install case-study test lint report lab notebooks lock clean
 .DELETE_ON_ERROR:
 
 install: .venv/installed
@@ -19,7 +19,7 @@ install: .venv/installed
 	@touch $@
 
 case-study: install
-	$(BIN)/cift case-study --study embedded --json $(OUT)/embedded.json --figure $(OUT)/embedded
+	$(BIN)/cift case-study --study embedded --jobs 2 --json $(OUT)/embedded.json --figure $(OUT)/embedded
 	$(BIN)/cift notebook 12_rte_case_study --profile full --out $(OUT)
 
 # Unit tests, every notebook with the quick profile (papermill), and its stable outputs against the committed ones (nbval).
@@ -30,6 +30,10 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The claims, tables and figures of the records in results/, as one page.
+report: install
+	$(BIN)/cift report --records results --out build/report.html
 
 lab: install
 	$(BIN)/jupyter lab --notebook-dir notebooks

@@ -1,4 +1,4 @@
-"""The command line: `cift case-study`, `cift irt`, `cift fine-tune`, `cift compare`, `cift notebook`, `cift doctor`.
+"""The command line: `cift case-study`, `claims`, `report`, `irt`, `fine-tune`, `compare`, `notebook`, `doctor`.
 
 Bad input ends with one line and exit code 2.
 """
@@ -25,12 +25,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     study = commands.add_parser("case-study", help="run a study and print its table")
-    study.add_argument("--study", default="embedded", help="embedded (default), chaosnli or lalor2016")
-    study.add_argument("--model", default="minilm", help="minilm (default, embedded), a folder or a hub id")
+    study.add_argument(
+        "--study", default="embedded", help="embedded (default), chaosnli, snow-rte, lalor2016, or your own .toml file"
+    )
+    study.add_argument("--model", default="minilm", help="minilm (default, embedded), nse, a folder, a hub id, ...")
     study.add_argument("--seeds", type=int, default=3, metavar="N", help="seeds 0 to N-1 (default 3)")
+    study.add_argument(
+        "--arms",
+        default="main",
+        metavar="A,B",
+        help="main (default: five of them), all that there is data for, or names",
+    )
+    study.add_argument("--jobs", type=int, default=1, metavar="N", help="processes, which share the cores (default 1)")
     study.add_argument("--json", type=Path, metavar="OUT", help="write the record to this file")
     study.add_argument("--figure", type=Path, metavar="STEM", help="write the figure to STEM.png and STEM.svg")
     study.set_defaults(run=_case_study)
+
+    told = commands.add_parser("claims", help="what was claimed of CIFT, beside what the records measured")
+    told.add_argument("--records", type=Path, default=Path("results"), metavar="FOLDER", help="default results")
+    told.add_argument("--csv", type=Path, metavar="OUT", help="write the whole table to this file")
+    told.set_defaults(run=_claims)
+
+    page = commands.add_parser("report", help="write claims, tables and figures of the records as one HTML page")
+    page.add_argument("--records", type=Path, default=Path("results"), metavar="FOLDER", help="default results")
+    page.add_argument("--out", type=Path, default=Path("build/report.html"), metavar="OUT")
+    page.set_defaults(run=_report)
 
     _add_irt(commands)
     _add_fine_tune(commands)
@@ -143,22 +162,55 @@ def _warnings_in_a_line() -> Iterator[None]:
 def _case_study(options: argparse.Namespace) -> int:
     if options.seeds < 1:
         raise InputError(f"--seeds {options.seeds}: need at least 1")
-    from cift import casestudy
+    if options.jobs < 1:
+        raise InputError(f"--jobs {options.jobs}: need at least 1")
+    from cift import arms, casestudy, casestudy_report
     from cift.files import write_text
     from cift.studies import load_study
 
     _quiet_libraries()
-    record = casestudy.run(load_study(options.study), range(options.seeds), options.model)
-    print(casestudy.headline(record))
-    print(casestudy.summary(record).to_string())
+    names = {"main": arms.MAIN, "all": None}.get(options.arms, options.arms.split(","))
+    with _warnings_in_a_line():
+        study = load_study(options.study)
+    record = casestudy.run(study, range(options.seeds), options.model, names, options.jobs)
+    print(casestudy_report.headline(record))
+    for name, why in record["run"]["left_out"].items():
+        print(f"left out: {name} ({why})")
+    print(casestudy_report.abilities(record).T.to_string())
+    print(casestudy_report.summary(record).to_string())
     if options.json:
-        write_text(options.json, json.dumps(record, indent=1) + "\n")
+        write_text(options.json, json.dumps(record) + "\n")
         print(f"record    {options.json}")
     if options.figure:
         from cift import plots
 
         for path in plots.save(plots.study(record).flat[0].figure, options.figure):
             print(f"figure    {path}")
+    return 0
+
+
+def _claims(options: argparse.Namespace) -> int:
+    from cift import claims, report
+    from cift.files import write_text
+
+    found = claims.table(*report.read_records(options.records))
+    for row in report.in_brief(found).itertuples():
+        print(f"{row.verdict.upper()}: {row.claim} ({row.source})")
+        p = f", p {row.p_holm} after Holm" if row.p_holm else ""
+        print(f"    {row.study}, {row.model}: {row.measured}: {row.effect}{p}; n {row.n}")
+        print(f"    {row.command}")
+    if options.csv:
+        write_text(options.csv, found.to_csv(index=False))
+        print(f"table     {options.csv}")
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from cift import report
+    from cift.files import write_text
+
+    write_text(options.out, report.page(*report.read_records(options.records)))
+    print(f"report    {options.out}")
     return 0
 
 

@@ -93,52 +93,49 @@ def ability(bank: ItemBank, placed: pd.DataFrame, people: str = "respondents", a
 def study(record: dict[str, Any]) -> np.ndarray:
     """Result of a case study: abilities on each held-out scale, then each arm's difference from the base model.
 
-    record: what `cift.casestudy.run` returns. Left, means over seeds with the mean standard error of an
-    ability; right, paired differences with 95 % intervals over seeds. Returns the array of Axes.
+    record: what `cift.casestudy.run` returns. Left, the main arms: means over seeds with the mean standard error of an
+    ability; right, all arms: paired differences with 95 % intervals over seeds. Returns the array of Axes.
     """
     import matplotlib.pyplot as plt
 
-    from cift.casestudy import BASELINE, METRICS, arms_of
+    from cift.arms import BASELINE
+    from cift.arms import MAIN as MAIN_ARMS
+    from cift.casestudy_report import arms_of
+    from cift.outcomes import MAIN, METRICS
 
     results = pd.DataFrame(record["results"])
-    arms = arms_of(results)
-    scales = list(results["held_out"].unique())
+    arms, scales = arms_of(results), list(results["held_out"].unique())
+    marks = {arm: (MARKERS[k], COLOURS[k]) for k, arm in enumerate(arm for arm in arms if arm in MAIN_ARMS)}
+    gaining = [arm for arm in arms if arm != BASELINE]
     figure, axes = plt.subplots(
         1,
-        1 + len(METRICS),
-        figsize=(13, 1.8 + 0.55 * max(len(scales), 3)),
+        1 + len(MAIN),
+        figsize=(13, 1.8 + max(0.6 * len(scales), 0.28 * len(gaining), 1.7)),
         layout="constrained",
-        width_ratios=[2.2] + [1] * len(METRICS),
+        width_ratios=[2.2] + [1] * len(MAIN),
     )
     left = clean_axes(axes[0])
     means = results.groupby(["held_out", "arm"])[["theta", "theta_se"]].mean()
-    for k, arm in enumerate(arms):
+    for k, (arm, (marker, colour)) in enumerate(marks.items()):
         points = means.xs(arm, level="arm").loc[scales]
-        y = np.arange(len(scales)) + 0.16 * (k - (len(arms) - 1) / 2)
-        left.errorbar(
-            points["theta"],
-            y,
-            xerr=points["theta_se"],
-            fmt=MARKERS[k],
-            color=COLOURS[k],
-            capsize=2,
-            markersize=5,
-            label=arm,
-        )
+        y = np.arange(len(scales)) + 0.14 * (k - (len(marks) - 1) / 2)
+        xerr = points["theta_se"]
+        left.errorbar(points["theta"], y, xerr=xerr, fmt=marker, color=colour, capsize=2, markersize=5, label=arm)
     left.set(yticks=range(len(scales)), yticklabels=scales, xlabel="ability θ ± SE on the held-out scale")
     left.axvline(0, color="#BBBBBB", zorder=0, linewidth=1)
-    left.invert_yaxis()
+    left.set_ylim(len(scales) - 0.5, -0.5)
     left.set_title(f"0 is the average of {record['run']['population']}", fontsize=9, loc="left")
-    figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=len(arms), frameon=False)
-    for ax, (metric, label) in zip(axes[1:], METRICS.items(), strict=True):
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=len(marks), frameon=False)
+    for ax, metric in zip(axes[1:], MAIN, strict=True):
         clean_axes(ax)
-        for k, arm in enumerate(arms[1:], 1):
+        for k, arm in enumerate(gaining):
+            marker, colour = marks.get(arm, ("o", "#777777"))
             found = paired_difference(results, arm, BASELINE, metric)
             error = [[found["difference"] - found["low"]], [found["high"] - found["difference"]]]  # nan: not drawn
-            ax.errorbar(found["difference"], k, xerr=error, fmt=MARKERS[k], color=COLOURS[k], capsize=3)
-        ax.set(yticks=range(1, len(arms)), yticklabels=arms[1:] if metric == next(iter(METRICS)) else [])
-        ax.set_xlabel(f"change in\n{label}")
-        ax.locator_params(axis="x", nbins=4)
-        ax.set_ylim(len(arms) - 0.5, 0.5)
+            ax.errorbar(found["difference"], k, xerr=error, fmt=marker, color=colour, capsize=3, markersize=5)
+        ax.set(yticks=range(len(gaining)), yticklabels=gaining if metric == MAIN[0] else [])
+        ax.set_xlabel(f"change in\n{METRICS[metric].words}")
+        ax.locator_params(axis="x", nbins=3)
+        ax.set_ylim(len(gaining) - 0.5, -0.5)
         ax.axvline(0, color="#BBBBBB", zorder=0, linewidth=1)
     return axes

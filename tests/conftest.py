@@ -58,17 +58,6 @@ def tiny_model(tmp_path_factory):
 @pytest.fixture(scope="session")
 def pairs():
     """A corpus of 48 pairs whose label can be read off the hypothesis, so that a small model can learn it."""
-    from cift.corpora import LABELS, to_dataset
+    from small_study import learnable_pairs
 
-    words = {"entailment": "yes indeed it does", "neutral": "maybe", "contradiction": "no way this is true at all"}
-    rows = [
-        {"item_id": f"pair-{i}", "premise": f"The {animal} sleeps.", "hypothesis": words[label], "label": label}
-        for i, (animal, label) in enumerate(
-            (animal, label)
-            for animal in "cat dog cow pig hen fox bee ant owl elk emu ape eel ewe yak bat".split()
-            for label in LABELS
-        )
-    ]
-    import pandas as pd
-
-    return to_dataset(pd.DataFrame(rows))
+    return learnable_pairs()

@@ -6,6 +6,7 @@ import sys
 import time
 
 import pytest
+from small_study import RECORD
 
 from cift import casestudy, cli, studies
 
@@ -62,24 +63,14 @@ def test_ctrl_c_and_a_full_disk(monkeypatch, capsys):
 
 
 def test_record_and_figure_are_written(tmp_path, monkeypatch, capsys):
-    result = {"held_out": "s", "theta": 0.1, "theta_se": 0.5, "percentile": 54.0, "accuracy": 0.5}
-    result |= {"test_accuracy": 0.8, "jsd": 0.3}
-    record = {
-        "study": "tiny",
-        "run": {
-            "model": "m", "seeds": [0], "population": "nobody", "seconds": 1.0, "peak_memory_mb": 1,
-            "cells_from_ledger": 0, "base": {"cached": True, "seconds": 1.0},
-            "machine": {"name": "cpu", "device": "cpu", "threads": 1, "bf16": False},
-        },
-        "results": [result | {"arm": arm, "seed": seed} for arm in casestudy.ARMS for seed in (0, 1)],
-    }  # fmt: skip
+    monkeypatch.setattr(casestudy, "run", lambda *_: RECORD)
     monkeypatch.setattr(studies, "load_study", lambda name: name)
-    monkeypatch.setattr(casestudy, "run", lambda *_: record)
     out, stem = tmp_path / "new" / "record.json", tmp_path / "new" / "figure"
     assert cli.main(["case-study", "--json", str(out), "--figure", str(stem)]) == 0
-    assert json.loads(out.read_text()) == record
+    assert json.loads(out.read_text()) == RECORD
     assert sorted(path.name for path in out.parent.iterdir()) == ["figure.png", "figure.svg", "record.json"]
-    assert str(out) in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert str(out) in told and "left out: SICK items (no such corpus)" in told
 
 
 def test_compare_trains_prints_and_draws(tiny_model, tmp_path, monkeypatch, capsys):
