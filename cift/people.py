@@ -48,7 +48,7 @@ def closeness(
         "total variation": np.abs(p - q).sum(axis=1) / 2,
     }
     by_item = np.column_stack(list(distances.values()))
-    doubts = bits(shares).to_numpy(), bits(model).to_numpy()
+    doubts = bits(shares).round(9).to_numpy(), bits(model).round(9).to_numpy()  # rounding errors are not to be ranked
 
     def measures(counts: np.ndarray) -> np.ndarray:
         """Of resamples, (draws, items), all measures: (draws, measures)."""

@@ -36,6 +36,13 @@ def test_by_hand():
     assert np.isnan(found.loc["entropy correlation", "value"])  # the model doubts all alike
 
 
+def test_doubts_that_differ_by_rounding_errors_only_are_not_ranked():
+    model, shares = random(200)
+    flat = model * 1e-12 + 1 / 3
+    found = people.closeness(predictions(flat / flat.sum(axis=1, keepdims=True)), crowd(shares))
+    assert np.isnan(found.loc["entropy correlation", "value"])
+
+
 def test_against_scipy():
     model, shares = random(200)
     table, distributions = predictions(model), crowd(shares).sample(frac=1, random_state=0)
