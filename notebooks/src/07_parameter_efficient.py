@@ -659,7 +659,7 @@ plt.show()
 # %% [markdown]
 # **What to see.** Each strategy has a hill of its own, and the hills stand at different rates. Three times the best
 # rate throws `full`, LoRA and the Houlsby adapters back to chance at 2,048 pairs: the model collapses to one answer. A
-# third of it costs about .05. The prompt methods are nearly flat: no rate that was tried made them learn.
+# third of it costs .03 to .10. The prompt methods are nearly flat: no rate that was tried made them learn.
 #
 # **Check.** The three rates are the same *effort* for everyone, not the same chance for everyone: where the edge is
 # best, a wider search might do better. The headline below counts these cases.
@@ -682,7 +682,8 @@ plt.show()
 # only the hypotheses (dashed). At 32 pairs everything is near chance (.344, the commonest label). Adapters and LoRA are
 # above the dashed line from 512 pairs on, and beside `full` at every size. Prefix, prompt and P-tuning stay below the
 # dashed line: they have read less in the pairs than a classifier that does not look at the premise. So do BitFit and
-# (IA)³; at 2,048 pairs the rates that the search chose for them made one seed collapse, hence the huge intervals.
+# (IA)³; at 2,048 pairs the rates that the search chose for them made one seed and two collapse, hence the huge
+# intervals.
 #
 # Since strategies share training pairs within a seed, their *differences* are known better than their levels:
 
@@ -712,7 +713,7 @@ plt.show()
 # %% [markdown]
 # **What to see.** Seconds: between 4.8 and 7.9 for 1,000 pairs where the error goes through the whole encoder, 8.7 for
 # `full`, 1 for `features`, which runs it once. Prompts make every sequence longer, so they save least. Memory: 180 to
-# 320 MB below `full`. The gradients and the optimizer's two numbers of 22.7 million weights are 12 bytes each, 270 MB,
+# 330 MB below `full`. The gradients and the optimizer's two numbers of 22.7 million weights are 12 bytes each, 270 MB,
 # so that is most of it; the activations stay. Disk: as counted in section 7.
 #
 # ## 10 Which, when
