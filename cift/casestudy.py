@@ -13,6 +13,7 @@ import math
 import os
 import shutil
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, astuple, dataclass, replace
 from functools import partial
@@ -189,7 +190,8 @@ def _compute(work: str, cells: dict[str, _Cell], make_bench: partial[Bench], job
 
     portions = [{key: cells[key] for key in keys} for _, keys in groupby(cells, portion)]
     parallel = Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch="n_jobs", batch_size=1)
-    with tqdm(total=len(cells), desc=f"{work}s", disable=finetuning.quiet()) as bar:
+    with warnings.catch_warnings(), tqdm(total=len(cells), desc=f"{work}s", disable=finetuning.quiet()) as bar:
+        warnings.filterwarnings("ignore", message="A worker stopped")  # one that has grown large is replaced
         for finished in parallel(delayed(_work)(work, its, make_bench) for its in portions):
             bar.update(finished)
 

@@ -123,17 +123,17 @@ def table(records: Sequence[dict[str, Any]], published: dict[str, Any] | None = 
 
     An effect is a paired difference. With `SCALES_ENOUGH` held-out scales its interval is over scales, whose means over
     seeds it compares, since claims are about new scales; with fewer it is over seeds, and speaks of these scales alone.
-    The verdict on "better" is *reproduced* where p, after Holm's correction over all rows, is below .05 and the
-    direction is as claimed; *not reproduced* where it is the other direction, or where the whole interval is below
-    `MARGIN`, in the claimed direction; else *inconclusive*. The verdict on "not worse" is *reproduced* where the whole
-    interval is above minus the margin, *not reproduced* where it is below, else *inconclusive*.
+    The verdict on "better" is *reproduced* where p, after Holm's correction over the claims of its record, is below .05
+    and the direction is as claimed; *not reproduced* where it is the other direction, or where the whole interval is
+    below `MARGIN`, in the claimed direction; else *inconclusive*. The verdict on "not worse" is *reproduced* where the
+    whole interval is above minus the margin, *not reproduced* where it is below, else *inconclusive*.
     """
     rows = [row for record in records for row in (*_differences(record), *_shares(record))]
     rows += [] if published is None else _published(published)
     if not rows:
         return pd.DataFrame(columns=list(COLUMNS))
     found = pd.DataFrame(rows)
-    found["p_holm"] = holm(found["p"])
+    found["p_holm"] = found.groupby(["study", "model"])["p"].transform(holm)
     found["verdict"] = [_verdict(row) if row["verdict"] is None else row["verdict"] for row in found.to_dict("records")]
     return found[list(COLUMNS)]
 

@@ -26,7 +26,8 @@ th, td {{ border-bottom: 1px solid #bbb; padding: 3px 8px; text-align: left; ver
 img {{ max-width: 100%; }} pre {{ white-space: pre-wrap; }} .wide {{ overflow-x: auto; }}
 </style></head><body>
 <h1>Crowd-Informed Fine-Tuning: what the records say</h1>
-<p>{counted}. Intervals are 95 % ones; p is corrected by Holm's method over all rows. What decides a verdict is said in
+<p>{counted}. Intervals are 95 % ones; p is corrected by Holm's method over the claims
+of a record. What decides a verdict is said in
 <code>cift.claims.table</code>; each row's command measures it anew.</p>
 <div class="wide">{claims}</div>
 {studies}

@@ -70,6 +70,13 @@ def test_many_claims_make_each_harder():
     assert verdict("gold labels of the crowd's items raise ability", crowded) == "inconclusive"
 
 
+def test_another_record_changes_nothing():
+    alone = record_of("theta", [0.3, 0.5, 0.7])
+    other = record_of("theta", [0.1, 0.9, -0.4]) | {"study": "other"}
+    found = claims.table([alone, other])
+    pd.testing.assert_frame_equal(found[found["study"].eq("tiny")], claims.table([alone]))
+
+
 def test_every_claim_is_told_of_a_whole_record():
     found = claims.table([RECORD])
     assert len(found) == len(claims.CLAIMS) + 2 and not found["claim"].duplicated().any()
