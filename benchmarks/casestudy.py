@@ -60,7 +60,7 @@ def plain_cell(study: Study, folder: str, held: HeldOut, arm: str, seed: int) ->
             output_dir=scratch, seed=seed, learning_rate=RATE, num_train_epochs=EPOCHS,
             per_device_train_batch_size=recipe.batch_size, per_device_eval_batch_size=finetuning.EVAL_BATCH,
             warmup_steps=recipe.warmup, weight_decay=recipe.weight_decay, report_to="none", save_strategy="no",
-            disable_tqdm=True, logging_strategy="no", remove_unused_columns=False,
+            disable_tqdm=True, logging_strategy="no", remove_unused_columns=False, dataloader_pin_memory=False,
         )  # fmt: skip
         learnt = encoded(lesson, arms.targets(arm, lesson, study.distributions)) if lesson is not None else []
         trainer = CrowdTrainer(model, arguments, train_dataset=learnt, data_collator=DataCollatorWithPadding(tokenizer))

@@ -679,8 +679,8 @@ pd.concat(gaps).round(2)
 # **Check.** All gaps are real. The base model has begun to know its 3,000 pairs; CIFT-CCE knows its 90 by heart,
 # which is the overconfidence of section 6; CIFT-MSE less so. Whether because of target or loss, these two pupils cannot
 # tell: they differ in both (notebook 08 takes them apart). Besides, accuracy against gold is capped for a pupil of
-# people's shares: on some items of the lesson most people did not give the gold label. And the gap is a symptom, not a
-# score: what counts is the column `validation`.
+# people's shares, if not by much: on a few items of the lesson more people gave another label than the gold one. And
+# the gap is a symptom, not a score: what counts is the column `validation`.
 #
 # ## 12 Cross-validation of a whole fine-tuning
 #
