@@ -23,8 +23,10 @@ case-study: install
 	$(BIN)/cift notebook 12_rte_case_study --profile full --out $(OUT)
 
 # Unit tests, every notebook with the quick profile (papermill), and its stable outputs against the committed ones (nbval).
+# Two files at a time, a core each: two that share cores would wait for each other.
 test: install lint
-	CIFT_QUIET=1 HF_DATASETS_DISABLE_PROGRESS_BARS=1 $(BIN)/python -m pytest --nbval-lax tests notebooks
+	CIFT_QUIET=1 HF_DATASETS_DISABLE_PROGRESS_BARS=1 OMP_NUM_THREADS=1 \
+		$(BIN)/python -m pytest -n 2 --dist loadfile --nbval-lax tests notebooks
 
 lint: install
 	$(BIN)/ruff check .
