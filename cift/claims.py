@@ -149,7 +149,13 @@ def _differences(record: dict[str, Any]) -> list[dict[str, Any]]:
         found = paired_difference(results, claim.arm, claim.baseline, claim.metric, over)
         of_test = claim.metric.startswith("test")
         rows.append(
-            _row(record, claim.words, claim.source, f"{claim.arm} less {claim.baseline}: {METRICS[claim.metric].words}")
+            _row(
+                record,
+                claim.words,
+                claim.source,
+                f"{claim.arm} less {claim.baseline}: {METRICS[claim.metric].words}",
+                f'"{claim.arm},{claim.baseline}"',
+            )
             | {"effect": found["difference"], "low": found["low"], "high": found["high"]}
             | {"p": found["p"] if claim.claimed == "better" else np.nan}
             | {"n": int(results["n_test"].iloc[0] if of_test else results.groupby("held_out")["n_items"].first().sum())}
@@ -198,9 +204,11 @@ def _published(published: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _row(record: dict[str, Any], claim: str, source: str, measured: str) -> dict[str, Any]:
+def _row(record: dict[str, Any], claim: str, source: str, measured: str, arms: str = "main") -> dict[str, Any]:
     run, scales = record["run"], set(record["results"]["held_out"])
-    command = f"cift case-study --study {record['study']} --model {run['model']} --seeds {len(run['seeds'])} --arms all"
+    command = (
+        f"cift case-study --study {record['study']} --model {run['model']} --seeds {len(run['seeds'])} --arms {arms}"
+    )
     about = {"claim": claim, "source": source, "study": record["study"], "model": run["model"], "measured": measured}
     return about | {"scales": len(scales), "seeds": len(run["seeds"]), "command": command}
 

@@ -181,6 +181,7 @@ def snow_rte(k: int = 5) -> Study:
         measured = _pick(fold, bank.items["item_id"])
         held_out[f"fold {number}"] = HeldOut(bank, measured, others, measured, [rest])
     base, pool = _snli(meanings)
+    sick = load_corpus("sick", "train", labels=meanings)  # whose items have numbers, as those of RTE-1 have
     years = [load_corpus("rte", f"rte{year}_test") for year in (2, 3)]
     return Study(
         name="snow-rte",
@@ -188,7 +189,7 @@ def snow_rte(k: int = 5) -> Study:
         base=base,
         validation=load_corpus("rte", "rte1_dev"),
         pool=pool,
-        other=load_corpus("sick", "train", labels=meanings),
+        other=sick.remove_columns("item_id").add_column("item_id", [f"sick-{item}" for item in sick["item_id"]]),
         test=concatenate_datasets([test.rename_column("challenge", "part") for test in years]),
         base_test=load_corpus("snli", "test", labels=meanings).select(range(BASE_TEST)),
         held_out=held_out,

@@ -146,6 +146,7 @@ def test_changed_data_or_recipe_is_another_base_model(study, tiny_model):
 
 
 def check_no_leak(study):
+    casestudy._check_ids(study)
     for held in study.held_out.values():
         learnt = set(held.supplement["item_id"])
         assert not learnt & set(held.items["item_id"])
