@@ -138,6 +138,14 @@ def table(records: Sequence[dict[str, Any]], published: dict[str, Any] | None = 
     return found[list(COLUMNS)]
 
 
+def verdicts(found: pd.DataFrame) -> pd.DataFrame:
+    """The table of `table` at a glance: a row a claim that a study decides, a column a study and model."""
+    decided = found[found["seeds"] > 0]
+    where = decided["study"] + ", " + decided["model"]
+    glance = decided.assign(where=where).pivot(index="claim", columns="where", values="verdict")
+    return glance.loc[decided["claim"].unique(), where.unique()].fillna("").rename_axis(index=None, columns=None)
+
+
 def _differences(record: dict[str, Any]) -> list[dict[str, Any]]:
     results = pd.DataFrame(record["results"])
     scales = results["held_out"].nunique()

@@ -66,10 +66,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     options = parser.parse_args(arguments)
     try:
-        return options.run(options)
+        code = options.run(options)
+        sys.stdout.flush()
+        return code
     except InputError as error:
         print(f"cift: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # the reader of the output has enough, as in `cift claims | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes when it ends
+        return 0
     except OSError as error:  # a full disk, a folder that cannot be written: the user's to mend, too
         print(f"cift: {error}; free space or choose another place, then run the same command again", file=sys.stderr)
         return 2
@@ -194,11 +199,12 @@ def _claims(options: argparse.Namespace) -> int:
     from cift.files import write_text
 
     found = claims.table(*report.read_records(options.records))
-    for row in report.in_brief(found).itertuples():
-        print(f"{row.verdict.upper()}: {row.claim} ({row.source})")
-        p = f", p {row.p_holm} after Holm" if row.p_holm else ""
-        print(f"    {row.study}, {row.model}: {row.measured}: {row.effect}{p}; n {row.n}")
-        print(f"    {row.command}")
+    for (claim, source), rows in report.in_brief(found).groupby(["claim", "source"], sort=False):
+        print(f"{claim} ({source})")
+        for row in rows.itertuples():
+            p = f", p {row.p_holm} after Holm" if row.p_holm else ""
+            print(f"    {row.verdict.upper()}: {row.study}, {row.model}: {row.measured}: {row.effect}{p}; n {row.n}")
+            print(f"        {row.command}")
     if options.csv:
         write_text(options.csv, found.to_csv(index=False))
         print(f"table     {options.csv}")

@@ -1,4 +1,4 @@
-"""One page from the records: the claims with their verdicts, then each study's tables and figure, self-contained."""
+"""One page from the records: verdicts on the claims, each study's tables and figure, all numbers; self-contained."""
 
 from __future__ import annotations
 
@@ -26,11 +26,13 @@ th, td {{ border-bottom: 1px solid #bbb; padding: 3px 8px; text-align: left; ver
 img {{ max-width: 100%; }} pre {{ white-space: pre-wrap; }} .wide {{ overflow-x: auto; }}
 </style></head><body>
 <h1>Crowd-Informed Fine-Tuning: what the records say</h1>
-<p>{counted}. Intervals are 95 % ones; p is corrected by Holm's method over the claims
-of a record. What decides a verdict is said in
-<code>cift.claims.table</code>; each row's command measures it anew.</p>
-<div class="wide">{claims}</div>
+<p>{counted}. What decides a verdict is said in <code>cift.claims.table</code>.</p>
+<div class="wide">{verdicts}</div>
 {studies}
+<h2>All rows</h2>
+<p>Intervals are 95 % ones; p is corrected by Holm's method over the claims of a record. Each row's command measures it
+anew.</p>
+<div class="wide">{claims}</div>
 </body></html>
 """
 
@@ -61,22 +63,8 @@ def in_brief(found: pd.DataFrame) -> pd.DataFrame:
         f"{row.effect:+.3f}" + (f" [{row.low:+.3f}, {row.high:+.3f}]" if pd.notna(row.low) else "")
         for row in found.itertuples()
     ]
-    return found.assign(effect=effects, p_holm=[f"{p:.3f}" if pd.notna(p) else "" for p in found["p_holm"]])[
-        [
-            "claim",
-            "source",
-            "study",
-            "model",
-            "measured",
-            "effect",
-            "p_holm",
-            "n",
-            "scales",
-            "seeds",
-            "verdict",
-            "command",
-        ]
-    ]
+    shown = [name for name in claims.COLUMNS if name not in ("low", "high", "p")]
+    return found.assign(effect=effects, p_holm=[f"{p:.3f}" if pd.notna(p) else "" for p in found["p_holm"]])[shown]
 
 
 def page(records: Sequence[dict[str, Any]], published: dict[str, Any] | None = None) -> str:
@@ -85,7 +73,10 @@ def page(records: Sequence[dict[str, Any]], published: dict[str, Any] | None = N
     counts = found["verdict"].value_counts()
     counted = ", ".join(f"{verdict}: {number} of {len(found)} rows" for verdict, number in counts.items())
     return _PAGE.format(
-        counted=counted, claims=_html(in_brief(found), index=False), studies="".join(map(_study, records))
+        counted=counted,
+        verdicts=_html(claims.verdicts(found)),
+        studies="".join(map(_study, records)),
+        claims=_html(in_brief(found), index=False),
     )
 
 

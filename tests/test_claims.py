@@ -88,6 +88,14 @@ def test_every_claim_is_told_of_a_whole_record():
     assert claims.table([]).empty
 
 
+def test_verdicts_at_a_glance():
+    other = record_of("theta", [0.5, 0.51, 0.52]) | {"study": "other"}
+    glance = claims.verdicts(claims.table([RECORD, other], {"results": []}))
+    assert list(glance.columns) == ["tiny, m", "other, m"] and len(glance) == len(claims.CLAIMS) + 2
+    assert glance.loc[claims.CLAIMS[0].words, "other, m"] == "reproduced"
+    assert glance.loc["MSE generalises better than CCE: ability", "other, m"] == ""  # it has no CIFT-MSE
+
+
 def test_discordant_pairs_by_hand():
     table = pd.DataFrame({"held_out": "s", "id": list("abc"), "accuracy": [0.5, 0.6, 0.7], "theta": [0.0, 0.4, 0.2]})
     assert claims.discordant(table) == {"n": 3, "share": pytest.approx(1 / 3)}

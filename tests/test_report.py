@@ -1,6 +1,8 @@
 """The page holds what the records say, and nothing from elsewhere."""
 
 import json
+import subprocess
+import sys
 
 import matplotlib
 import pytest
@@ -37,6 +39,11 @@ def test_claims_and_report_on_the_command_line(folder, capsys):
     assert (folder / "claims.csv").read_text().count("\n") == 1 + len(claims.CLAIMS) + 2 + 1
     assert cli.main(["report", "--records", str(folder), "--out", str(folder / "new" / "page.html")]) == 0
     assert (folder / "new" / "page.html").read_text().startswith("<!doctype html>")
+
+
+def test_a_reader_who_has_enough_is_no_error(folder):
+    command = f'"{sys.executable}" -m cift.cli claims --records "{folder}" | true'
+    assert subprocess.run(command, shell=True, capture_output=True, text=True).stderr == ""
 
 
 def test_no_record_is_one_clear_error(tmp_path, capsys):

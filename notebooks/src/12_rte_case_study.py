@@ -446,16 +446,15 @@ told = claims.table(records, published)
 pd.crosstab(told["verdict"], [told["study"], told["model"]])
 
 # %%
-brief = report.in_brief(told).assign(where=told["study"] + ", " + told["model"])
-measured = brief[brief["study"] != "lalor2016"]
-measured.pivot(index="claim", columns="where", values="verdict").loc[measured["claim"].unique()].fillna("")
+claims.verdicts(told)
 
 # %% [markdown]
 # **Check.** The rows of `lalor2016` are the numbers printed for the published scales; they come out of the same answers
 # here (`python -m cift.claims`, where the crowd's file can be had):
 
 # %%
-brief.loc[brief["study"] == "lalor2016", ["claim", "effect", "verdict"]].set_index("claim")
+printed = report.in_brief(told[told["study"] == "lalor2016"])
+printed[["claim", "effect", "verdict"]].set_index("claim")
 
 # %% [markdown]
 # `cift claims` prints the same with effects and with the command that measures each row anew; `make report` writes it
