@@ -308,6 +308,11 @@ def without(corpus: Dataset, item_ids: Collection[str]) -> Dataset:
     return corpus.select([i for i, item_id in enumerate(corpus["item_id"][:]) if item_id not in excluded])
 
 
+def prefixed(corpus: Dataset, word: str) -> Dataset:
+    """The corpus with a word before each item_id ("sick 12"), so that none is that of another corpus's pair."""
+    return corpus.remove_columns("item_id").add_column("item_id", [f"{word} {item}" for item in corpus["item_id"]])
+
+
 def overlap(corpus: Dataset, other: Dataset) -> list[str]:
     """item_ids of `corpus` whose sentence pair, apart from case and spacing, is also in `other`.
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from cift import crowds, selection
-from cift.corpora import LABELS, load_corpus, overlap, to_dataset, without
+from cift.corpora import LABELS, load_corpus, overlap, prefixed, to_dataset, without
 from cift.errors import InputError
 from cift.files import FORMS, as_text, one_message, read_rows, read_text
 from cift.irt import METHODS, ItemBank, calibrate
@@ -122,7 +122,7 @@ def read_study(path: str | Path) -> Study:
     for key, source in {**settings["corpus"], "items": crowd["items"]}.items():
         with _noted(problems, key):
             corpus = _read_corpus(path.parent, source, labels)
-            corpora[key] = corpus if key == "items" else _renamed(corpus, key)
+            corpora[key] = corpus if key == "items" else prefixed(corpus, key)
     with _noted(problems, "answers"):
         responses = _read_answers(path.parent / crowd["answers"], labels, corpora.get("items"))
     _refuse(path, problems)
@@ -241,11 +241,6 @@ def _read_corpus(folder: Path, source: str, labels: Sequence[str] | Mapping[str,
         return corpus
     table = corpus.to_pandas().assign(label=[names[code] for code in corpus["label"]])
     return to_dataset(table, meant, source)  # a standard set of labels may be larger, or in another order
-
-
-def _renamed(corpus: Dataset, key: str) -> Dataset:
-    ids = [f"{key} {item}" for item in corpus["item_id"]]
-    return corpus.remove_columns("item_id").add_column("item_id", ids)
 
 
 def _read_answers(path: Path, labels: Sequence[str] | Mapping[str, str], items: Dataset | None) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from cift import crowds, selection
-from cift.corpora import load_corpus
+from cift.corpora import load_corpus, prefixed
 from cift.errors import InputError
 from cift.irt import ItemBank, calibrate
 from cift.public import TWO_WAY
@@ -181,7 +181,6 @@ def snow_rte(k: int = 5) -> Study:
         measured = _pick(fold, bank.items["item_id"])
         held_out[f"fold {number}"] = HeldOut(bank, measured, others, measured, [rest])
     base, pool = _snli(meanings)
-    sick = load_corpus("sick", "train", labels=meanings)  # whose items have numbers, as those of RTE-1 have
     years = [load_corpus("rte", f"rte{year}_test") for year in (2, 3)]
     return Study(
         name="snow-rte",
@@ -189,7 +188,7 @@ def snow_rte(k: int = 5) -> Study:
         base=base,
         validation=load_corpus("rte", "rte1_dev"),
         pool=pool,
-        other=sick.remove_columns("item_id").add_column("item_id", [f"sick-{item}" for item in sick["item_id"]]),
+        other=prefixed(load_corpus("sick", "train", labels=meanings), "sick"),  # RTE-1's items have numbers, too
         test=concatenate_datasets([test.rename_column("challenge", "part") for test in years]),
         base_test=load_corpus("snli", "test", labels=meanings).select(range(BASE_TEST)),
         held_out=held_out,
