@@ -38,7 +38,7 @@ anew.</p>
 
 
 def read_records(folder: str | Path) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
-    """The studies' records in a folder, by file name, and that of the published numbers, if there is one.
+    """The studies' records in a folder, by study and model, and that of the published numbers, if there is one.
 
     Raises InputError where the folder holds no study's record, and for a file that is not JSON.
     """
@@ -54,7 +54,7 @@ def read_records(folder: str | Path) -> tuple[list[dict[str, Any]], dict[str, An
             records.append(found)
     if not records:
         raise InputError(f"{folder}: no study's record there; make one with cift case-study --json {folder}/mine.json")
-    return records, published
+    return sorted(records, key=lambda record: (record["study"], record["run"]["model"])), published
 
 
 def in_brief(found: pd.DataFrame) -> pd.DataFrame:
