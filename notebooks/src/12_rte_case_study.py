@@ -338,8 +338,7 @@ pd.DataFrame(taught, index=LABELS).T.round(2)
 # than a quarter, because it is the label that people doubt most. So a model that learns distributions learns to say it
 # seldom. That explains a part of the fall on the two *C* scales, not all: gold labels, a third each, lower θ there too.
 # If one group is left out, the thirty remaining items of its label come twice, and are all that the model learns of it.
-
-# %% [markdown]
+#
 # ### Which items, which labels, how many
 #
 # The record holds the other arms as well. Gains over *no fine-tuning*, and what is lost on the corpus's own test set:
@@ -362,8 +361,7 @@ table.rename(columns={name: outcomes.METRICS[name].words for name in table}).ren
 #
 # That last one is the idea of CIFT, seen from the other side: which items are learnt matters. That they *raise*
 # ability is not seen.
-
-# %% [markdown]
+#
 # ## 7 Real sentences, real people
 #
 # The study `chaosnli` runs the same protocol on SNLI and on the 100 labels per item of ChaosNLI (Nie, Zhou &
@@ -415,8 +413,7 @@ plt.show()
 # surer than it should be. 640 pairs of the crowd's kind teach it more about RTE-2 and RTE-3 than as many captions do,
 # and bring its doubts much nearer to people's. Ability does not move with gold labels, and falls with distributions: in
 # 14 % of the items the ten workers' commonest label is not the experts'.
-
-# %% [markdown]
+#
 # ### Another model
 #
 # The published study fine-tuned the Neural Semantic Encoder (Munkhdalai & Yu 2017), which reads words through a memory
@@ -435,8 +432,7 @@ pd.DataFrame(gains).T.rename_axis(columns=None)
 # SNLI's, MiniLM 83 % and 78 %), and every lesson costs them more test accuracy. The small gain of *CIFT-CCE* in
 # `chaosnli` is not found again. That distributions bring a model nearer to people than temperature and smoothing do, is
 # (section 8).
-
-# %% [markdown]
+#
 # ## 8 The claims
 #
 # What was claimed of CIFT, and what these records say. A claim is *reproduced* if its difference, after Holm's
