@@ -135,7 +135,8 @@ def study(record: dict[str, Any]) -> np.ndarray:
             ax.errorbar(found["difference"], k, xerr=error, fmt=marker, color=colour, capsize=3, markersize=5)
         ax.set(yticks=range(len(gaining)), yticklabels=gaining if metric == MAIN[0] else [])
         ax.set_xlabel(f"change in\n{METRICS[metric].words}")
-        ax.locator_params(axis="x", nbins=3, steps=[1, 2, 5, 10])  # few and short
+        ax.locator_params(axis="x", nbins=3)
+        ax.xaxis.set_major_formatter("{x:g}")
         ax.set_ylim(len(gaining) - 0.5, -0.5)
         ax.axvline(0, color="#BBBBBB", zorder=0, linewidth=1)
     return axes
