@@ -81,6 +81,7 @@ def run(
     base_id = digest(data["base"], models.fingerprint(model), asdict(base_recipe), *made_by)
     bench_id = digest(base_id, data, study.balanced, asdict(recipe), code(MEASURING))
     base_cost: dict[str, Any] = {"id": base_id, "cached": True, "seconds": 0.0}
+    peaks: list[int | None] = []
 
     def finish(work: str, cells: Sequence[_Cell]) -> tuple[list[dict[str, Any]], int]:
         """What `Bench.trial` or `Bench.cell` gives for all cells, and how many of them were in the ledger before."""
@@ -89,7 +90,7 @@ def run(
         missing = {key: cell for key, cell in zip(keys, cells, strict=True) if not _entry(work, key).exists()}
         if missing:
             base_cost = _train_base(study, model, base_recipe, base_id) if base_cost["cached"] else base_cost
-            _compute(work, missing, partial(_bench, bench_id, study, base_id, recipe), jobs)
+            peaks.extend(_compute(work, missing, partial(_bench, bench_id, study, base_id, recipe), jobs))
         found = [json.loads(_entry(work, key).read_text(encoding="utf-8")) | {"id": key} for key in keys]
         return [asdict(cell) | its for cell, its in zip(cells, found, strict=True)], sum(
             key not in missing for key in keys
@@ -124,7 +125,7 @@ def run(
         "data": data,
         "cells_from_ledger": cached,
         "seconds": round(time.perf_counter() - start, 1),
-        "peak_memory_mb": peak_memory_mb(),
+        "peak_memory_mb": max((peak for peak in (peak_memory_mb(), *peaks) if peak), default=None),  # of any process
     }
     return {"study": study.name, "run": made, "search": _by_column(search), "results": _by_column(results)}
 
@@ -179,8 +180,11 @@ def _entry(work: str, key: str) -> Any:
     return cache_dir() / f"{work}s" / f"{key}.json"
 
 
-def _compute(work: str, cells: dict[str, _Cell], make_bench: partial[Bench], jobs: int | None) -> None:
-    """Put results into the ledger: in portions for one process each, of cells that may have a lesson in common."""
+def _compute(work: str, cells: dict[str, _Cell], make_bench: partial[Bench], jobs: int | None) -> list[int | None]:
+    """Put results into the ledger: in portions for one process each, of cells that may have a lesson in common.
+
+    Returns the peak memory that each portion's process has had.
+    """
     from joblib import Parallel, delayed
     from tqdm.auto import tqdm
 
@@ -192,15 +196,18 @@ def _compute(work: str, cells: dict[str, _Cell], make_bench: partial[Bench], job
     parallel = Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch="n_jobs", batch_size=1)
     with warnings.catch_warnings(), tqdm(total=len(cells), desc=f"{work}s", disable=finetuning.quiet()) as bar:
         warnings.filterwarnings("ignore", message="A worker stopped")  # one that has grown large is replaced
-        for finished in parallel(delayed(_work)(work, its, make_bench) for its in portions):
+        peaks = []
+        for finished, peak in parallel(delayed(_work)(work, its, make_bench) for its in portions):
             bar.update(finished)
+            peaks.append(peak)
+    return peaks
 
 
-def _work(work: str, cells: dict[str, _Cell], make_bench: partial[Bench]) -> int:
+def _work(work: str, cells: dict[str, _Cell], make_bench: partial[Bench]) -> tuple[int, int | None]:
     bench = make_bench()
     for key, cell in cells.items():
         once(f"{work}s", key, partial(getattr(bench, work), *astuple(cell)))
-    return len(cells)
+    return len(cells), peak_memory_mb()
 
 
 _KEPT: dict[str, Bench] = {}  # the bench of this process's latest portion: encoding everything takes longer than a cell

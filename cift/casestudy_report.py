@@ -17,7 +17,7 @@ def headline(record: dict[str, Any]) -> str:
     """What a record is of, in two lines: study, model, seeds, people; time, memory, machine."""
     run, machine = record["run"], record["run"]["machine"]
     base = "from the cache" if run["base"]["cached"] else f"trained in {run['base']['seconds']:.0f} s"
-    memory = f", {run['peak_memory_mb'] / 1024:.1f} GB at most" if run["peak_memory_mb"] else ""
+    memory = f", {run['peak_memory_mb'] / 1024:.1f} GB a process at most" if run["peak_memory_mb"] else ""
     return (
         f"Study {record['study']}: {run['model']}, seeds {run['seeds'][0]} to {run['seeds'][-1]}; "
         f"ability among {run['population']}\n"

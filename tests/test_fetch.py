@@ -135,7 +135,7 @@ def test_download_is_cached_and_not_repeated(served, capsys):
     assert path.read_bytes() == CONTENT
     assert fetch.available(NAME) and fetch.fetch(NAME) == path
     assert server.requests == 1 and cached_files() == ["pairs.csv"]
-    assert "%" not in capsys.readouterr().err  # no progress bar where nobody watches
+    assert "%|" not in capsys.readouterr().err  # no progress bar where nobody watches
 
 
 def test_sha1_is_accepted(served):
