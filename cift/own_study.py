@@ -24,7 +24,7 @@ from cift.irt import METHODS, ItemBank, calibrate
 from cift.public import READERS
 from cift.recipe import Recipe
 from cift.splits import folds, split
-from cift.studies import HeldOut, Study
+from cift.studies import BASE_RECIPE, LESSON, HeldOut, Study
 from cift.tables import some
 
 if TYPE_CHECKING:
@@ -81,10 +81,7 @@ _KEYS: dict[str, dict[str, tuple[type, ...]]] = {
 }
 _NEEDED = {"": ("corpus", "crowd"), "corpus": ("base",), "crowd": ("items", "answers")}
 _WORDS = {str: "text in quotes", int: "a whole number", bool: "true or false", list: "a list", dict: "a table"}
-_RECIPES = {
-    "base_recipe": {"epochs": 2, "learning_rate": 5e-5},
-    "recipe": {"learning_rate": 1e-4, "batch_size": 16, "strategy": "frozen", "options": {"trainable_layers": 2}},
-}
+_RECIPES = {"base_recipe": BASE_RECIPE, "recipe": LESSON}
 _NOT_TO_SET = {  # arms have their losses, epochs are searched for, and nothing is measured by which to stop early
     "base_recipe": ("patience",),
     "recipe": ("loss", "epochs", "patience"),
@@ -179,7 +176,7 @@ def _settings(path: Path) -> dict[str, Any]:
     if crowd["method"] not in METHODS:
         problems.append(f"crowd.method is {crowd['method']!r}; choose from {', '.join(METHODS)}")
     for table, default in _RECIPES.items():
-        given = found.get(table, default)
+        given = found.setdefault(table, default)
         if isinstance(given, dict):
             with _noted(problems, table):
                 found[table] = _recipe(given, _NOT_TO_SET[table])

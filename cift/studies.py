@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 BASE = 14_000  # pairs of SNLI to train base models on
+BASE_RECIPE = Recipe(epochs=2, learning_rate=5e-5)
 # Of the few items of a lesson two layers learn as much as all (notebook 06), in a third of the time
 LESSON = Recipe(learning_rate=1e-4, batch_size=16, strategy="frozen", options={"trainable_layers": 2})
 BASE_TEST = 2_000  # pairs that tell what a model has forgotten of its base task, where that is not the test
@@ -109,7 +110,7 @@ def lalor2016(train_pairs: int = 18_000) -> Study:
         test=load_corpus("snli", "test"),
         held_out=_leave_group_out(load_corpus("lalor2016"), banks, groups),
         distributions=_distributions(crowd),
-        base_recipe=Recipe(epochs=2, learning_rate=5e-5),
+        base_recipe=BASE_RECIPE,
         recipe=LESSON,
         balanced=True,
     )
@@ -156,7 +157,7 @@ def chaosnli(scale_items: int = 300) -> Study:
             )
         },
         distributions=distributions,
-        base_recipe=Recipe(epochs=2, learning_rate=5e-5),
+        base_recipe=BASE_RECIPE,
         recipe=LESSON,
     )
 
@@ -193,7 +194,7 @@ def snow_rte(k: int = 5) -> Study:
         base_test=load_corpus("snli", "test", labels=meanings).select(range(BASE_TEST)),
         held_out=held_out,
         distributions=crowds.label_distributions(crowd.responses, TWO_WAY),
-        base_recipe=Recipe(epochs=2, learning_rate=5e-5),
+        base_recipe=BASE_RECIPE,
         recipe=LESSON,
     )
 
